@@ -1,0 +1,2 @@
+//! The Linux kernel of ruml.
+#![forbid(unsafe_code)]

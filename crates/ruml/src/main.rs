@@ -1,0 +1,3 @@
+//! The `ruml` executable.
+#![forbid(unsafe_code)]
+fn main() {}
