@@ -1,2 +1,22 @@
-//! The Linux kernel of ruml.
+//! The Linux kernel of ruml, in Linux's words.
+//!
+//! `syscall` is the way in; `task`, `sched` and `signal` are processes; `mm` is guest memory; `vfs` and `fs` are files;
+//! `ipc`, `net`, `tty` and `time` are what their names say; `boot` brings the machine up. `sync` has the locks and the
+//! wait primitive. ARCHITECTURE.md follows a syscall, a page fault and a block request through them.
 #![forbid(unsafe_code)]
+
+pub mod boot;
+pub mod fs;
+pub mod ipc;
+pub mod mm;
+pub mod net;
+pub mod printk;
+pub mod sched;
+pub mod signal;
+pub mod sync;
+pub mod syscall;
+pub mod task;
+pub mod time;
+pub mod tty;
+pub mod uaccess;
+pub mod vfs;

@@ -1,0 +1,1 @@
+//! Bringing the machine up and down.

@@ -1,0 +1,1 @@
+//! Inter-process communication: pipes, eventfd, epoll, futexes, System V objects.

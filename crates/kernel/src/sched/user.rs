@@ -1,0 +1,64 @@
+//! Running guest code: the vCPU waits for the stub, and meanwhile minds slices, timers and queued work.
+
+use std::sync::atomic::Ordering;
+
+use host::stub::{Event, Wait};
+
+use super::{SLICE, STEAL_DELAY, schedule, vcpu};
+use crate::task::{Task, TaskState};
+
+/// Resumes the guest program of `task`, the current one, until it needs the kernel. Errors of the guest arrive as
+/// events; [`Event::Interrupted`] means that the task has something to look at (signal, exit) or was preempted.
+pub fn run_user(task: &Task) -> Event {
+    let vcpu = vcpu::current_or_first();
+    let started = host::clock::monotonic();
+    let slice_end = task.sched.run_start.load(Ordering::Relaxed) + SLICE;
+    let steal_at = started + STEAL_DELAY;
+    let mut preempted = false;
+    let event = {
+        let mut user = task.user.lock();
+        let Some(stub) = user.as_mut() else { return Event::Dead };
+        let queued = || vcpu.queued.load(Ordering::SeqCst) > 0;
+        let plan = |now: u64| -> Wait {
+            let mut until = u64::MAX;
+            if queued() {
+                until = if now < steal_at { steal_at } else { slice_end };
+            }
+            until = until.min(vcpu.timers.earliest().unwrap_or(u64::MAX)).min(task.cpu_time_limit(now));
+            if until == u64::MAX { Wait::Forever } else { Wait::Until(until) }
+        };
+        let mut tick = || -> Wait {
+            let now = host::clock::monotonic();
+            vcpu.timers.run_expired(now);
+            if task.has_work() {
+                return Wait::Interrupt;
+            }
+            if queued() {
+                if now >= slice_end || task.cpu_time_limit(now) <= now {
+                    if vcpu.should_preempt(task) {
+                        preempted = true;
+                        return Wait::Interrupt;
+                    }
+                } else if now >= steal_at {
+                    vcpu::call_idle();
+                }
+            }
+            if task.cpu_time_limit(now) <= now {
+                return Wait::Interrupt;
+            }
+            match plan(now) {
+                // Still queued after the slice: look again a slice later.
+                Wait::Until(at) if at <= now => Wait::Until(now + SLICE),
+                wait => wait,
+            }
+        };
+        stub.run(&vcpu.cpu, plan(started), &mut tick)
+    };
+    let ended = host::clock::monotonic();
+    task.account_user(started, ended);
+    if preempted || (ended >= slice_end && vcpu.should_preempt(task)) {
+        task.set_state(TaskState::Running);
+        schedule();
+    }
+    event
+}

@@ -1,0 +1,213 @@
+//! vCPU threads: each runs one task at a time, sleeps when there is none, and looks after its own timers.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use host::fiber::{Fiber, Resume};
+
+use super::runqueue::RunQueue;
+use super::timer::TimerQueue;
+use crate::sync::{SpinLock, rank};
+use crate::task::{self, Task, TaskState};
+
+/// One virtual processor.
+pub struct Vcpu {
+    /// 0-based number, as the guest sees it.
+    pub id: usize,
+    /// Where its thread sleeps.
+    pub cpu: Arc<host::cpu::Cpu>,
+    pub(super) timers: TimerQueue,
+    pub(super) queue: SpinLock<RunQueue>,
+    /// Length of `queue`, read without its lock.
+    pub(super) queued: AtomicUsize,
+    idle: AtomicBool,
+    /// ns of idling, for /proc/stat.
+    pub idle_time: std::sync::atomic::AtomicU64,
+}
+
+static VCPUS: OnceLock<Vec<Arc<Vcpu>>> = OnceLock::new();
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Vcpu>>> = const { RefCell::new(None) };
+}
+
+/// The vCPU whose thread this is. A fiber may be on another one after each sleep.
+#[inline(never)]
+pub fn current_vcpu() -> Option<Arc<Vcpu>> {
+    CURRENT.with(|c| c.borrow().clone())
+}
+
+/// All vCPUs; empty before [`start`].
+pub fn vcpus() -> &'static [Arc<Vcpu>] {
+    VCPUS.get().map_or(&[], Vec::as_slice)
+}
+
+/// The calling thread's vCPU, or the first for a host thread that is none.
+pub(super) fn current_or_first() -> Arc<Vcpu> {
+    current_vcpu().unwrap_or_else(|| vcpus()[0].clone())
+}
+
+/// Starts `count` vCPU threads and returns their handles; they run until [`stop`].
+pub fn start(count: usize) -> Vec<JoinHandle<()>> {
+    let (ready, all_ready) = std::sync::mpsc::channel();
+    let handles: Vec<_> = (0..count)
+        .map(|id| {
+            let ready = ready.clone();
+            std::thread::Builder::new()
+                .name(format!("vcpu{id}"))
+                .spawn(move || {
+                    let vcpu = Arc::new(Vcpu {
+                        id,
+                        cpu: host::cpu::Cpu::new(id),
+                        timers: TimerQueue::new(),
+                        queue: SpinLock::new(rank::RUN_QUEUE, RunQueue::default()),
+                        queued: AtomicUsize::new(0),
+                        idle: AtomicBool::new(false),
+                        idle_time: std::sync::atomic::AtomicU64::new(0),
+                    });
+                    CURRENT.with(|c| *c.borrow_mut() = Some(vcpu.clone()));
+                    if ready.send(vcpu.clone()).is_ok() {
+                        vcpu.run();
+                    }
+                })
+                .expect("a thread for each vCPU")
+        })
+        .collect();
+    let mut all: Vec<Arc<Vcpu>> = all_ready.iter().take(count).collect();
+    all.sort_by_key(|v| v.id);
+    if VCPUS.set(all).is_err() {
+        panic!("vCPUs started twice");
+    }
+    for vcpu in vcpus() {
+        vcpu.kick();
+    }
+    handles
+}
+
+/// Ends every vCPU's loop after the task that it runs at this moment.
+pub fn stop() {
+    STOPPING.store(true, Ordering::SeqCst);
+    for vcpu in vcpus() {
+        vcpu.kick();
+    }
+}
+
+impl Vcpu {
+    /// Makes its thread look at its timers, its queue and its task's flags.
+    pub fn kick(&self) {
+        self.cpu.kick();
+    }
+
+    /// Whether the calling thread is this vCPU's.
+    pub fn is_current(&self) -> bool {
+        CURRENT.with(|c| c.borrow().as_ref().is_some_and(|v| v.id == self.id))
+    }
+
+    fn run(self: &Arc<Self>) {
+        while !STOPPING.load(Ordering::SeqCst) {
+            self.timers.run_expired(host::clock::monotonic());
+            match self.pick_next() {
+                Some(task) => self.run_task(task),
+                None => self.sleep(),
+            }
+        }
+    }
+
+    fn pick_next(&self) -> Option<Arc<Task>> {
+        if let Some(task) = self.take_from(self) {
+            return Some(task);
+        }
+        // Vec order from our own place on: thieves spread over their victims.
+        let all = vcpus();
+        (1..all.len()).find_map(|i| self.take_from(&all[(self.id + i) % all.len()]))
+    }
+
+    fn take_from(&self, victim: &Vcpu) -> Option<Arc<Task>> {
+        if victim.queued.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut queue = victim.queue.lock();
+        let task = queue.pop(self.id);
+        victim.queued.store(queue.len(), Ordering::SeqCst);
+        task
+    }
+
+    fn sleep(&self) {
+        self.idle.store(true, Ordering::SeqCst);
+        // A task queued between the last look and the flag is seen here.
+        let work = vcpus().iter().any(|v| v.queued.load(Ordering::SeqCst) > 0 && v.queue.lock().has_for(self.id));
+        if !work && !STOPPING.load(Ordering::SeqCst) {
+            let before = host::clock::monotonic();
+            self.cpu.idle(self.timers.earliest());
+            self.idle_time.fetch_add(host::clock::monotonic().saturating_sub(before), Ordering::Relaxed);
+        }
+        self.idle.store(false, Ordering::SeqCst);
+    }
+
+    fn run_task(self: &Arc<Self>, task: Arc<Task>) {
+        task.sched.switch_in();
+        task.sched.last_cpu.store(self.id as u64, Ordering::Relaxed);
+        let Some(mut fiber) = task.take_fiber() else { return };
+        task::set_current(Some(task.clone()));
+        let outcome = fiber.resume();
+        task::set_current(None);
+        match outcome {
+            Resume::Suspended => {
+                task.put_fiber(fiber);
+                if task.sched.switch_out() {
+                    task.sched.nivcsw.fetch_add(1, Ordering::Relaxed);
+                    self.push(task);
+                } else {
+                    task.sched.nvcsw.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Resume::Finished => {
+                task.sched.set_state(TaskState::Dead);
+                task.sched.switch_out();
+            }
+        }
+    }
+
+    fn push(&self, task: Arc<Task>) {
+        let mut queue = self.queue.lock();
+        queue.push(task);
+        self.queued.store(queue.len(), Ordering::SeqCst);
+    }
+
+    /// Whether somebody in the queue should run instead of `task`.
+    pub(super) fn should_preempt(&self, task: &Task) -> bool {
+        self.queued.load(Ordering::SeqCst) > 0 && self.queue.lock().should_preempt(task)
+    }
+}
+
+/// Queues a runnable task: on the waker's vCPU, or on an idle one when the waker is no vCPU or the task may not run there.
+pub(super) fn enqueue(task: Arc<Task>) {
+    let affinity = task.sched.attr().affinity;
+    let allowed = |v: &Vcpu| v.id >= 64 || affinity & (1 << v.id) != 0;
+    if let Some(own) = current_vcpu().filter(|v| allowed(v)) {
+        own.push(task);
+        return;
+    }
+    let idle = vcpus().iter().find(|v| allowed(v) && v.idle.load(Ordering::SeqCst));
+    let Some(target) = idle.or_else(|| vcpus().iter().find(|v| allowed(v))) else {
+        panic!("task {} may run on no vCPU", task.tid);
+    };
+    target.push(task);
+    target.kick();
+}
+
+/// Calls one idle vCPU to steal queued work, if there is one.
+pub(super) fn call_idle() {
+    if let Some(vcpu) = vcpus().iter().find(|v| v.idle.load(Ordering::SeqCst)) {
+        vcpu.kick();
+    }
+}
+
+/// Gives a task its fiber and queues it for the first time.
+pub fn spawn_kernel_task(task: &Arc<Task>, body: impl FnOnce() + Send + 'static) {
+    task.put_fiber(Fiber::new(body));
+    task.sched.wake(task, |_| true);
+}

@@ -1,0 +1,70 @@
+//! Signals, signal(7).
+
+use abi::signal::{SigAction, SigSet};
+use abi::siginfo::SigInfo;
+
+use crate::sync::{SpinLock, rank};
+use crate::task::{Process, Task};
+
+/// Signals that are waiting to be delivered.
+#[derive(Default)]
+pub struct SigPending {
+    /// Which.
+    pub set: SigSet,
+    /// Details, in the order of arrival; a standard signal is queued once.
+    pub queue: Vec<SigInfo>,
+}
+
+/// Signal actions of a process.
+pub struct SigHand {
+    /// By signal number less one.
+    pub actions: SpinLock<[SigAction; 64]>,
+}
+
+impl SigHand {
+    /// All actions at their default.
+    pub fn new() -> SigHand {
+        SigHand { actions: SpinLock::new(rank::SIGHAND, [SigAction::default(); 64]) }
+    }
+}
+
+impl Default for SigHand {
+    fn default() -> Self {
+        SigHand::new()
+    }
+}
+
+/// sigaltstack(2) of a thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SigAltStackState {
+    /// Base address, size and SS_* flags; size 0 when disabled.
+    pub sp: u64,
+    /// Bytes.
+    pub size: u64,
+    /// SS_AUTODISARM and such.
+    pub flags: u32,
+}
+
+/// Job control of a process.
+#[derive(Default)]
+pub struct GroupStop {
+    /// The signal that stopped it; 0 when it runs.
+    pub signal: u32,
+    /// Change that wait4(2) has not yet seen.
+    pub notify: Option<u32>,
+}
+
+impl Task {
+    /// Whether a signal that isn't blocked is pending: ends interruptible waits.
+    pub fn signal_pending(&self) -> bool {
+        self.has_work()
+    }
+
+    /// Whether a signal that ends the process is pending.
+    pub fn fatal_signal_pending(&self) -> bool {
+        self.killed.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// Sends a signal to a process; any thread may take it.
+pub fn send_process(_process: &Process, _info: SigInfo) {}

@@ -1,0 +1,67 @@
+//! Lock ranks: a lock may be taken only while every [`super::SpinLock`] held has a lower rank.
+//!
+//! One line a lock class, outermost first. ARCHITECTURE.md explains the groups; a new class goes where its callers and
+//! callees leave room.
+
+/// The place of a lock class in the order, and its name for messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Rank {
+    /// Locks nest from low to high.
+    pub order: u16,
+    /// What a report calls it.
+    pub name: &'static str,
+}
+
+macro_rules! ranks {
+    ($($name:ident = $order:literal),* $(,)?) => {
+        $(
+            #[doc = concat!("rank ", $order)]
+            pub const $name: Rank = Rank { order: $order, name: stringify!($name) };
+        )*
+    };
+}
+
+ranks! {
+    // User context of the current task: only its own task takes it, and everything may be called under it.
+    TASK_USER = 10,
+    // Sockets, epoll and terminals: they call into wait queues and signals.
+    EPOLL = 100,
+    EPOLL_READY = 105,
+    SOCKET_TABLE = 110,
+    SOCKET = 120,
+    SOCKET_PEER = 125,
+    TTY = 140,
+    TTY_BUFFER = 145,
+    // Name space: mounts, dentries, inodes.
+    MOUNT = 200,
+    DENTRY_PARENT = 210,
+    DENTRY = 220,
+    DENTRY_LRU = 230,
+    INODE_TABLE = 240,
+    INODE = 250,
+    SUPER = 255,
+    FILE_LOCKS = 260,
+    INOTIFY = 270,
+    FILE = 280,
+    PIPE = 300,
+    // Processes and signals.
+    FILES = 400,
+    FS = 405,
+    TASKLIST = 500,
+    PROCESS = 510,
+    SIGHAND = 520,
+    SIGNAL = 530,
+    CRED = 540,
+    TASK = 550,
+    IPC = 560,
+    FUTEX = 600,
+    MM = 610,
+    // Wake-up path: nothing is called under these but what stands below.
+    WAIT_QUEUE = 800,
+    TIMER = 810,
+    TASK_SCHED = 820,
+    RUN_QUEUE = 830,
+    // Leaves.
+    LEAF = 900,
+    PRINTK = 950,
+}

@@ -1,0 +1,47 @@
+//! The syscall table: one line a call, `NUMBER handler(arguments)`.
+//!
+//! What is not here answers ENOSYS and is counted in /proc/ruml/unimplemented. docs/compatibility.md is made from this
+//! table.
+
+use abi::Result;
+use abi::nr;
+
+use super::arg::{Handler, show_args};
+
+/// One entry.
+pub struct Syscall {
+    /// Name as in the man page.
+    pub name: &'static str,
+    /// Runs it.
+    pub call: fn(&[u64; 6]) -> Result<u64>,
+    /// Shows the arguments for a trace.
+    pub show: fn(&[u64; 6], &mut String),
+}
+
+/// Numbers below this have a place in the table.
+pub const NR_SYSCALLS: usize = 512;
+
+macro_rules! syscalls {
+    ($($nr:ident $($path:ident)::+ ($($arg:ident),*);)*) => {
+        static TABLE: [Option<Syscall>; NR_SYSCALLS] = {
+            let mut table = [const { None }; NR_SYSCALLS];
+            $(
+                table[nr::$nr as usize] = Some(Syscall {
+                    name: nr::name_of(nr::$nr),
+                    call: |args| Handler::call(crate::$($path)::+, args),
+                    show: |args, out| show_args(crate::$($path)::+, args, &[$(stringify!($arg)),*], out),
+                });
+            )*
+            table
+        };
+    };
+}
+
+/// The entry of a number.
+pub fn lookup(nr: u64) -> Option<&'static Syscall> {
+    TABLE.get(usize::try_from(nr).ok()?)?.as_ref()
+}
+
+syscalls! {
+    // tasks
+}

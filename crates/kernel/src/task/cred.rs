@@ -1,0 +1,106 @@
+//! Credentials, credentials(7), and capabilities, capabilities(7).
+
+use std::sync::Arc;
+
+pub use abi::sched::Cap;
+
+/// A set of capabilities, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CapSet(pub u64);
+
+impl CapSet {
+    /// Every capability that this kernel knows: 0..=40 (CAP_CHECKPOINT_RESTORE).
+    pub const FULL: CapSet = CapSet((1 << 41) - 1);
+    /// None.
+    pub const EMPTY: CapSet = CapSet(0);
+
+    /// Whether `cap` is in it.
+    pub fn has(self, cap: Cap) -> bool {
+        self.0 & (1 << cap as u32) != 0
+    }
+}
+
+/// Who a task is. Immutable: a change makes a new one.
+#[derive(Clone, Debug)]
+pub struct Cred {
+    /// Real, effective, saved and file-system user.
+    pub uid: u32,
+    /// Effective user.
+    pub euid: u32,
+    /// Saved user.
+    pub suid: u32,
+    /// The user that file permissions look at.
+    pub fsuid: u32,
+    /// Real group.
+    pub gid: u32,
+    /// Effective group.
+    pub egid: u32,
+    /// Saved group.
+    pub sgid: u32,
+    /// The group that file permissions look at.
+    pub fsgid: u32,
+    /// Supplementary groups.
+    pub groups: Arc<[u32]>,
+    /// Capabilities that are checked.
+    pub effective: CapSet,
+    /// Those that it may raise.
+    pub permitted: CapSet,
+    /// Those kept over execve.
+    pub inheritable: CapSet,
+    /// Upper bound at execve.
+    pub bounding: CapSet,
+    /// Given to programs without file capabilities.
+    pub ambient: CapSet,
+    /// prctl(PR_SET_SECUREBITS)
+    pub securebits: u32,
+}
+
+impl Cred {
+    /// Root with all capabilities.
+    pub fn root() -> Cred {
+        Cred {
+            uid: 0,
+            euid: 0,
+            suid: 0,
+            fsuid: 0,
+            gid: 0,
+            egid: 0,
+            sgid: 0,
+            fsgid: 0,
+            groups: Arc::new([]),
+            effective: CapSet::FULL,
+            permitted: CapSet::FULL,
+            inheritable: CapSet::EMPTY,
+            bounding: CapSet::FULL,
+            ambient: CapSet::EMPTY,
+            securebits: 0,
+        }
+    }
+
+    /// An ordinary user without capabilities.
+    pub fn user(uid: u32, gid: u32) -> Cred {
+        Cred {
+            uid,
+            euid: uid,
+            suid: uid,
+            fsuid: uid,
+            gid,
+            egid: gid,
+            sgid: gid,
+            fsgid: gid,
+            effective: CapSet::EMPTY,
+            permitted: CapSet::EMPTY,
+            ..Cred::root()
+        }
+    }
+
+    /// Whether `cap` is effective.
+    pub fn capable(&self, cap: Cap) -> bool {
+        self.effective.has(cap)
+    }
+
+    /// Whether `gid` is the file-system group or a supplementary one.
+    pub fn in_group(&self, gid: u32) -> bool {
+        self.fsgid == gid || self.groups.contains(&gid)
+    }
+}

@@ -1,0 +1,394 @@
+//! Tasks (threads) and processes (thread groups).
+//!
+//! - [`Task`]: one guest thread; owns its fiber, its stub thread and its signal mask.
+//! - `process.rs`: [`Process`], what the threads of a process share: signals, rlimits, family, accounting.
+//! - `pid.rs`: numbers, and the tasklist lock over family, groups and sessions.
+//! - `cred.rs`: credentials and capabilities. `fork.rs`, `exec.rs`, `exit.rs`, `wait.rs`: life and death.
+//! - `run.rs`: the loop between guest and kernel.
+//!
+//! Locks: TASKLIST, then PROCESS, SIGHAND, SIGNAL, CRED, TASK. TASK_USER is taken by the task itself alone.
+
+mod cred;
+pub mod pid;
+mod process;
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use abi::Result;
+use abi::errno::ESRCH;
+use abi::signal::SigSet;
+use host::fiber::Fiber;
+use host::stub::{Regs, StubThread};
+
+pub use cred::{Cap, CapSet, Cred};
+pub use process::{ItimerState, Process, TaskLink};
+
+use crate::mm::Mm;
+use crate::sched::{Sched, SchedAttr};
+use crate::signal::{SigAltStackState, SigPending};
+use crate::sync::{SpinLock, rank};
+use crate::vfs::{FilesStruct, FsStruct};
+
+/// What a task is doing, as in /proc/PID/stat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// On a vCPU or in a run queue (R).
+    Running,
+    /// Asleep; a signal wakes it (S).
+    Interruptible,
+    /// Asleep; a fatal signal wakes it (D).
+    Killable,
+    /// Asleep; nothing but its event wakes it (D).
+    Uninterruptible,
+    /// Stopped by job control (T); SIGCONT or SIGKILL wakes it.
+    Stopped,
+    /// Stopped by a tracer (t).
+    Traced,
+    /// Exited, not yet reaped (Z).
+    Zombie,
+    /// Gone (X).
+    Dead,
+}
+
+impl TaskState {
+    /// The letter in /proc/PID/stat.
+    pub fn letter(self) -> char {
+        match self {
+            TaskState::Running => 'R',
+            TaskState::Interruptible => 'S',
+            TaskState::Killable | TaskState::Uninterruptible => 'D',
+            TaskState::Stopped => 'T',
+            TaskState::Traced => 't',
+            TaskState::Zombie => 'Z',
+            TaskState::Dead => 'X',
+        }
+    }
+}
+
+/// One guest thread.
+pub struct Task {
+    /// Thread id.
+    pub tid: i32,
+    /// The process that it belongs to.
+    pub process: Arc<Process>,
+    /// Weak handle to itself, for methods that hand out an Arc.
+    me: Weak<Task>,
+    /// Scheduling state, attributes, accounting.
+    pub sched: Sched,
+    fiber: SpinLock<Option<Fiber>>,
+    /// The stub thread that runs its guest code. Locked by the task itself for as long as the guest runs: others may
+    /// only try. None for a kernel task and after exit.
+    pub user: SpinLock<Option<StubThread>>,
+    mm: SpinLock<Option<Arc<Mm>>>,
+    files: SpinLock<Option<Arc<FilesStruct>>>,
+    fs: SpinLock<Arc<FsStruct>>,
+    cred: SpinLock<Arc<Cred>>,
+    /// Up to 15 bytes; `prctl(PR_SET_NAME)`, /proc/PID/comm.
+    comm: SpinLock<Vec<u8>>,
+    /// Signals sent to this thread alone, and its mask.
+    pub signal: SpinLock<TaskSignal>,
+    /// Something to look at before the guest runs on: a signal, an exit, a stop.
+    work: AtomicBool,
+    /// Set when the task must die: the process exits, or another thread calls execve.
+    pub killed: AtomicBool,
+    /// `set_tid_address`, CLONE_CHILD_CLEARTID: zeroed and woken at exit. 0 for none.
+    pub clear_child_tid: AtomicU64,
+    /// `set_robust_list`: guest address of the head, 0 for none.
+    pub robust_list: AtomicU64,
+    /// rseq(2) area: address, length and signature, zero when not registered.
+    pub rseq: SpinLock<(u64, u32, u32)>,
+    /// PR_SET_NO_NEW_PRIVS
+    pub no_new_privs: AtomicBool,
+    /// PR_SET_PDEATHSIG
+    pub pdeath_signal: AtomicI32,
+    /// PR_SET_TIMERSLACK, ns.
+    pub timer_slack: AtomicU64,
+    /// Wait status of an exited thread.
+    pub exit_code: AtomicI32,
+    /// Host boot-time clock at its start, ns.
+    pub start_time: u64,
+    /// End of the last stretch in the guest program; the kernel's time counts from here.
+    kernel_since: AtomicU64,
+    /// Minor and major faults.
+    pub min_flt: AtomicU64,
+    /// Faults that read from a disk.
+    pub maj_flt: AtomicU64,
+    /// Children's completion of vfork(2): the parent waits until it is true.
+    pub vfork_done: SpinLock<Option<Arc<crate::task::VforkDone>>>,
+}
+
+/// What a vfork(2) parent waits for: the child has left its address space.
+#[derive(Default)]
+pub struct VforkDone {
+    done: AtomicBool,
+    queue: crate::sync::WaitQueue,
+}
+
+impl VforkDone {
+    /// The child has called execve or exited.
+    pub fn complete(&self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.queue.wake_all();
+    }
+
+    /// Waits for that; a fatal signal ends the wait.
+    pub fn wait(&self) -> Result<()> {
+        let sleep = crate::sync::Sleep { interruptible: crate::sync::Interruptible::Killable, deadline: None };
+        crate::sync::wait_event(&self.queue, sleep, || self.done.load(Ordering::SeqCst).then_some(()))
+    }
+}
+
+/// A thread's own signal state.
+pub struct TaskSignal {
+    /// Blocked signals.
+    pub blocked: SigSet,
+    /// The mask to restore after sigsuspend, ppoll and the like.
+    pub saved_mask: Option<SigSet>,
+    /// Sent to this thread.
+    pub pending: SigPending,
+    /// sigaltstack(2)
+    pub altstack: SigAltStackState,
+}
+
+/// What [`Task::new`] needs besides fresh state.
+pub struct TaskParts {
+    /// Thread id, reserved with [`pid::alloc`].
+    pub tid: i32,
+    /// The process, new or joined.
+    pub process: Arc<Process>,
+    /// Address space; none for a kernel task.
+    pub mm: Option<Arc<Mm>>,
+    /// Open files.
+    pub files: Option<Arc<FilesStruct>>,
+    /// Root, working directory, umask.
+    pub fs: Arc<FsStruct>,
+    /// Credentials.
+    pub cred: Arc<Cred>,
+    /// Name.
+    pub comm: Vec<u8>,
+    /// Scheduling attributes.
+    pub attr: SchedAttr,
+    /// Virtual run time to begin with.
+    pub vruntime: u64,
+    /// Blocked signals.
+    pub blocked: SigSet,
+    /// Alternate signal stack.
+    pub altstack: SigAltStackState,
+    /// The stub thread; none for a kernel task.
+    pub user: Option<StubThread>,
+}
+
+impl Task {
+    /// A task that nobody runs yet; [`crate::sched::spawn_kernel_task`] gives it a body.
+    pub fn new(parts: TaskParts) -> Arc<Task> {
+        Arc::new_cyclic(|me| Task {
+            tid: parts.tid,
+            process: parts.process,
+            me: me.clone(),
+            sched: Sched::new(parts.attr, parts.vruntime),
+            fiber: SpinLock::new(rank::TASK, None),
+            user: SpinLock::new(rank::TASK_USER, parts.user),
+            mm: SpinLock::new(rank::TASK, parts.mm),
+            files: SpinLock::new(rank::TASK, parts.files),
+            fs: SpinLock::new(rank::TASK, parts.fs),
+            cred: SpinLock::new(rank::CRED, parts.cred),
+            comm: SpinLock::new(rank::LEAF, parts.comm),
+            signal: SpinLock::new(
+                rank::SIGNAL,
+                TaskSignal {
+                    blocked: parts.blocked,
+                    saved_mask: None,
+                    pending: SigPending::default(),
+                    altstack: parts.altstack,
+                },
+            ),
+            work: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            clear_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            rseq: SpinLock::new(rank::LEAF, (0, 0, 0)),
+            no_new_privs: AtomicBool::new(false),
+            pdeath_signal: AtomicI32::new(0),
+            timer_slack: AtomicU64::new(50_000),
+            exit_code: AtomicI32::new(0),
+            start_time: host::clock::boottime(),
+            kernel_since: AtomicU64::new(host::clock::monotonic()),
+            min_flt: AtomicU64::new(0),
+            maj_flt: AtomicU64::new(0),
+            vfork_done: SpinLock::new(rank::LEAF, None),
+        })
+    }
+
+    /// An Arc of itself.
+    pub fn arc(&self) -> Arc<Task> {
+        self.me.upgrade().expect("a task whose method runs is alive")
+    }
+
+    /// Process id: the thread group's.
+    pub fn tgid(&self) -> i32 {
+        self.process.tgid
+    }
+
+    /// Whether it is the first thread of its process.
+    pub fn is_group_leader(&self) -> bool {
+        self.tid == self.process.tgid
+    }
+
+    /// The address space; ESRCH for a kernel task or one that has exited.
+    pub fn mm(&self) -> Result<Arc<Mm>> {
+        self.mm.lock().clone().ok_or(ESRCH)
+    }
+
+    /// Replaces the address space (execve, exit); the old one is the caller's to drop.
+    pub fn set_mm(&self, mm: Option<Arc<Mm>>) -> Option<Arc<Mm>> {
+        core::mem::replace(&mut *self.mm.lock(), mm)
+    }
+
+    /// Open files; ESRCH after exit.
+    pub fn files(&self) -> Result<Arc<FilesStruct>> {
+        self.files.lock().clone().ok_or(ESRCH)
+    }
+
+    /// Replaces the file table (unshare, execve, exit); the old one is the caller's to drop, with no lock held.
+    pub fn set_files(&self, files: Option<Arc<FilesStruct>>) -> Option<Arc<FilesStruct>> {
+        core::mem::replace(&mut *self.files.lock(), files)
+    }
+
+    /// Root, working directory and umask.
+    pub fn fs(&self) -> Arc<FsStruct> {
+        self.fs.lock().clone()
+    }
+
+    /// Replaces them (unshare).
+    pub fn set_fs(&self, fs: Arc<FsStruct>) {
+        let old = core::mem::replace(&mut *self.fs.lock(), fs);
+        drop(old);
+    }
+
+    /// Credentials.
+    pub fn cred(&self) -> Arc<Cred> {
+        self.cred.lock().clone()
+    }
+
+    /// Replaces the credentials.
+    pub fn set_cred(&self, cred: Cred) {
+        let old = core::mem::replace(&mut *self.cred.lock(), Arc::new(cred));
+        drop(old);
+    }
+
+    /// Name, up to 15 bytes.
+    pub fn comm(&self) -> Vec<u8> {
+        self.comm.lock().clone()
+    }
+
+    /// Sets the name; longer ones are cut.
+    pub fn set_comm(&self, name: &[u8]) {
+        let name = name.split(|&b| b == 0).next().unwrap_or_default();
+        *self.comm.lock() = name[..name.len().min(15)].to_vec();
+    }
+
+    /// Runs `f` on the registers of the stopped guest thread. Only the task itself may ask, outside its guest program.
+    pub fn with_regs<R>(&self, f: impl FnOnce(&mut Regs) -> R) -> Result<R> {
+        Ok(f(self.user.lock().as_mut().ok_or(ESRCH)?.regs_mut()))
+    }
+
+    pub(crate) fn take_fiber(&self) -> Option<Fiber> {
+        self.fiber.lock().take()
+    }
+
+    pub(crate) fn put_fiber(&self, fiber: Fiber) {
+        *self.fiber.lock() = Some(fiber);
+    }
+
+    /// Scheduling state.
+    pub fn state(&self) -> TaskState {
+        self.sched.state()
+    }
+
+    /// Sets the scheduling state of the current task.
+    pub fn set_state(&self, state: TaskState) {
+        self.sched.set_state(state);
+    }
+
+    /// Wakes the task from any sleep of a wait queue (not from a job-control stop). Returns whether it slept.
+    pub fn wake_up(&self) -> bool {
+        self.wake_if(|s| matches!(s, TaskState::Interruptible | TaskState::Killable | TaskState::Uninterruptible))
+    }
+
+    /// Wakes the task if its state is one that `wakes` names.
+    pub fn wake_if(&self, wakes: impl FnOnce(TaskState) -> bool) -> bool {
+        match self.me.upgrade() {
+            Some(me) => self.sched.wake(&me, wakes),
+            None => false,
+        }
+    }
+
+    /// Whether there is something to look at before the guest runs on.
+    pub fn has_work(&self) -> bool {
+        self.work.load(Ordering::SeqCst)
+    }
+
+    /// Marks that there is, and makes a vCPU that runs the guest notice.
+    pub fn notify_work(&self) {
+        self.work.store(true, Ordering::SeqCst);
+        if self.sched.on_cpu()
+            && let Some(vcpu) = crate::sched::vcpus().get(self.sched.last_cpu.load(Ordering::SeqCst) as usize)
+        {
+            vcpu.kick();
+        }
+    }
+
+    /// The current task has looked; it clears the mark before it looks.
+    pub fn clear_work(&self) {
+        self.work.store(false, Ordering::SeqCst);
+    }
+
+    /// Charges a stretch in the guest program, and the kernel's work since the one before it.
+    pub fn account_user(&self, started: u64, ended: u64) {
+        let in_kernel = started.saturating_sub(self.kernel_since.swap(ended, Ordering::Relaxed));
+        let in_user = ended.saturating_sub(started);
+        self.sched.utime.fetch_add(in_user, Ordering::Relaxed);
+        self.sched.stime.fetch_add(in_kernel, Ordering::Relaxed);
+        self.process.charge_cpu(in_user, in_kernel);
+        self.sched.charge(in_user + in_kernel);
+    }
+
+    /// The task got a vCPU after a sleep: what passed since is nobody's work.
+    pub fn account_resume(&self) {
+        self.kernel_since.store(host::clock::monotonic(), Ordering::Relaxed);
+    }
+
+    /// When a CPU-time limit or timer of the process is due if the guest runs on from `now`; u64::MAX for never.
+    pub fn cpu_time_limit(&self, now: u64) -> u64 {
+        self.process.cpu_time_limit(now)
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Task>>> = const { RefCell::new(None) };
+}
+
+/// The task that this vCPU runs. Never inlined: a fiber may be on another host thread after each sleep, and the
+/// compiler must not keep the address of the thread-local over it.
+///
+/// # Panics
+/// Outside a task.
+#[inline(never)]
+pub fn current() -> Arc<Task> {
+    CURRENT.with(|c| c.borrow().clone()).expect("kernel code that needs a task runs in one")
+}
+
+/// The current task, if the caller is in one.
+#[inline(never)]
+pub fn try_current() -> Option<Arc<Task>> {
+    CURRENT.with(|c| c.borrow().clone())
+}
+
+/// Set by the vCPU loop around each resume (and by unit tests).
+#[inline(never)]
+pub fn set_current(task: Option<Arc<Task>>) {
+    let old = CURRENT.with(|c| core::mem::replace(&mut *c.borrow_mut(), task));
+    drop(old);
+}

@@ -1,0 +1,14 @@
+//! Clocks and timers.
+
+use std::sync::OnceLock;
+
+/// A POSIX timer, timer_create(2).
+pub struct PosixTimer;
+
+static BOOT: OnceLock<u64> = OnceLock::new();
+
+/// ns since the guest's boot: its CLOCK_MONOTONIC and CLOCK_BOOTTIME. The first call is the boot.
+pub fn since_boot() -> u64 {
+    let now = host::clock::monotonic();
+    now.saturating_sub(*BOOT.get_or_init(|| now))
+}

@@ -1,0 +1,406 @@
+//! [`File`]: an open file description, and [`FileOps`]: what is behind it.
+//!
+//! Methods of [`FileOps`] try and answer EAGAIN; [`File::read`] and [`File::write`] turn that into waiting, unless the
+//! file is O_NONBLOCK, with the same `poll` that poll(2) and epoll ask.
+//!
+//! Locks: `pos` (sleeping) around reads and writes that use the file's position.
+
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use abi::Result;
+use abi::errno::{EAGAIN, EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, EOPNOTSUPP, ESPIPE};
+use abi::fcntl::OpenFlags;
+
+use super::{Inode, IovDest, IovSource, Path, PollEvents};
+use crate::sync::{Mutex, MutexGuard, PollTable, Sleep, SpinLock, rank, wait_until};
+use crate::task::{Cred, current};
+
+/// flock, POSIX and OFD locks of one inode; `locks.rs` fills it.
+#[derive(Default)]
+pub struct FileLocks {
+    /// Held locks.
+    pub held: Vec<Arc<dyn Any + Send + Sync>>,
+}
+
+bitflags::bitflags! {
+    /// What an open file may be used for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct FileMode: u32 {
+        /// Opened for reading.
+        const READ = 1;
+        /// Opened for writing.
+        const WRITE = 2;
+        /// Has a position: lseek, pread, pwrite.
+        const SEEK = 4;
+        /// Reads and writes don't use the position and are not serialised by it (pipes, sockets, ttys).
+        const STREAM = 8;
+        /// O_PATH: only names the file.
+        const PATH = 16;
+        /// Counted in the inode's writers.
+        const WRITER = 32;
+    }
+}
+
+/// An open file description: what dup(2) and fork(2) share.
+pub struct File {
+    /// Name and inode.
+    pub path: Path,
+    /// What is behind it.
+    pub ops: Box<dyn FileOps>,
+    /// Uses.
+    pub mode: FileMode,
+    /// O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME, O_ASYNC and the access mode: what F_GETFL shows.
+    flags: AtomicU32,
+    /// Position. Held across a read or write that uses it.
+    pos: Mutex<u64>,
+    /// Who opened it.
+    pub cred: Arc<Cred>,
+    /// F_SETOWN, F_SETSIG; O_ASYNC.
+    pub owner: SpinLock<FileOwner>,
+    /// epoll instances that watch it, by weak reference: told at the last close.
+    pub epolls: SpinLock<Vec<std::sync::Weak<dyn EpollWatch>>>,
+}
+
+/// An epoll that must forget a file when its last descriptor goes.
+pub trait EpollWatch: Send + Sync {
+    /// The file is being closed for good.
+    fn file_closed(&self, file: &File);
+}
+
+/// Who gets SIGIO: F_SETOWN_EX.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileOwner {
+    /// F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP
+    pub kind: i32,
+    /// Number; 0 for nobody.
+    pub id: i32,
+    /// F_SETSIG; 0 means SIGIO.
+    pub signal: i32,
+    /// Real and effective user of the setter, for the permission to signal.
+    pub uids: (u32, u32),
+}
+
+/// A directory entry that getdents64(2) shows.
+#[derive(Clone, Copy, Debug)]
+pub struct DirEmit<'a> {
+    /// Name.
+    pub name: &'a [u8],
+    /// Inode number.
+    pub ino: u64,
+    /// DT_*
+    pub dtype: u8,
+    /// Position after the entry: reading on from there shows the next one.
+    pub next: u64,
+}
+
+/// Takes entries of a directory; false means that its buffer is full and the entry was not taken.
+pub type Readdir<'a> = &'a mut dyn FnMut(DirEmit<'_>) -> bool;
+
+/// What mmap(2) wants of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct MmapRequest {
+    /// MAP_SHARED; else private.
+    pub shared: bool,
+    /// Whether the guest may ever write to the shared mapping: the file is open for writing.
+    pub may_write: bool,
+    /// Offset in the file, bytes, and length.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// What a guest mapping shows.
+#[derive(Clone)]
+pub enum Mapping {
+    /// A host object that is as long as the file; file offset = object offset. The descriptor has no more rights than
+    /// the request needs.
+    Object(Arc<OwnedFd>),
+    /// Fresh anonymous memory (/dev/zero).
+    Anonymous,
+}
+
+/// Operations of an open file.
+#[expect(unused_variables, reason = "default bodies only answer an errno")]
+pub trait FileOps: Any + Send + Sync {
+    /// Reads from `pos`, advancing it; stream files ignore it. 0 is the end. EAGAIN if there is nothing yet.
+    fn read(&self, file: &File, dest: &mut IovDest<'_>, pos: &mut u64) -> Result<usize> {
+        Err(EINVAL)
+    }
+
+    /// Writes at `pos`, advancing it. EAGAIN if there is no room yet. O_APPEND is the file system's to follow, under
+    /// the inode's lock.
+    fn write(&self, file: &File, src: &mut IovSource<'_>, pos: &mut u64) -> Result<usize> {
+        Err(EINVAL)
+    }
+
+    /// What it is ready for. Registers with `table` every queue whose wake-up can change the answer. Regular files and
+    /// directories are always ready.
+    fn poll(&self, file: &File, table: &mut PollTable) -> PollEvents {
+        PollEvents::READABLE | PollEvents::WRITABLE
+    }
+
+    /// ioctl(2). ENOTTY for a command that it doesn't know.
+    fn ioctl(&self, file: &File, cmd: u32, arg: u64) -> Result<u64> {
+        Err(ENOTTY)
+    }
+
+    /// lseek(2) with any whence; the answer becomes the position. The default serves SEEK_SET, SEEK_CUR, SEEK_END,
+    /// SEEK_DATA and SEEK_HOLE for a file without holes, by the inode's size.
+    fn seek(&self, file: &File, pos: u64, offset: i64, whence: u32) -> Result<u64> {
+        let size = || file.inode().getattr().map(|a| a.size as i64);
+        let base = match whence {
+            abi::fcntl::SEEK_SET => 0,
+            abi::fcntl::SEEK_CUR => pos as i64,
+            abi::fcntl::SEEK_END => size()?,
+            abi::fcntl::SEEK_DATA | abi::fcntl::SEEK_HOLE => {
+                let size = size()?;
+                if offset < 0 || offset >= size {
+                    return Err(abi::errno::ENXIO);
+                }
+                return Ok(if whence == abi::fcntl::SEEK_DATA { offset } else { size } as u64);
+            }
+            _ => return Err(EINVAL),
+        };
+        let at = base.checked_add(offset).ok_or(abi::errno::EOVERFLOW)?;
+        u64::try_from(at).map_err(|_| EINVAL)
+    }
+
+    /// getdents64(2): gives entries from `pos` on, advancing it, until `emit` is full.
+    fn iterate(&self, file: &File, pos: &mut u64, emit: Readdir<'_>) -> Result<()> {
+        Err(ENOTDIR)
+    }
+
+    /// mmap(2). ENODEV.
+    fn mmap(&self, file: &File, request: MmapRequest) -> Result<Mapping> {
+        Err(ENODEV)
+    }
+
+    /// fsync(2), fdatasync(2) with `data_only`.
+    fn fsync(&self, file: &File, data_only: bool) -> Result<()> {
+        Err(EINVAL)
+    }
+
+    /// fallocate(2): FALLOC_FL_* mode.
+    fn fallocate(&self, file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
+        Err(EOPNOTSUPP)
+    }
+
+    /// A descriptor is closed (every time, not only the last): flush errors are close(2)'s result.
+    fn flush(&self, file: &File) -> Result<()> {
+        Ok(())
+    }
+
+    /// The last reference is gone. May sleep.
+    fn release(&self, file: &File) {}
+
+    /// F_SETFL changed O_NONBLOCK, O_ASYNC, O_DIRECT or O_APPEND; EINVAL refuses.
+    fn check_flags(&self, file: &File, flags: OpenFlags) -> Result<()> {
+        Ok(())
+    }
+
+    /// Lines beyond pos, flags and mnt_id of /proc/PID/fdinfo/N.
+    fn fdinfo(&self, file: &File) -> String {
+        String::new()
+    }
+}
+
+impl File {
+    /// An open file. `mode` is what the caller has checked that it may do.
+    pub fn new(path: Path, ops: Box<dyn FileOps>, flags: OpenFlags, mode: FileMode) -> Arc<File> {
+        let keep = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC;
+        Arc::new(File {
+            path,
+            ops,
+            mode,
+            flags: AtomicU32::new(flags.difference(keep).bits()),
+            pos: Mutex::new(0),
+            cred: current().cred(),
+            owner: SpinLock::new(rank::FILE, FileOwner::default()),
+            epolls: SpinLock::new(rank::FILE, Vec::new()),
+        })
+    }
+
+    /// What is behind it as the type that it was made of.
+    pub fn ops_as<T: FileOps>(&self) -> Option<&T> {
+        (&*self.ops as &dyn Any).downcast_ref()
+    }
+
+    /// The inode.
+    pub fn inode(&self) -> &Arc<Inode> {
+        self.path.dentry.inode_of_open()
+    }
+
+    /// Flags as F_GETFL shows them.
+    pub fn flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// F_SETFL: replaces the bits in `mask`.
+    pub fn set_flags(&self, flags: OpenFlags, mask: OpenFlags) {
+        let old = self.flags();
+        self.flags.store((old.difference(mask) | flags.intersection(mask)).bits(), Ordering::Relaxed);
+    }
+
+    /// O_NONBLOCK
+    pub fn nonblock(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// O_PATH
+    pub fn is_path(&self) -> bool {
+        self.mode.contains(FileMode::PATH)
+    }
+
+    /// The position, locked until the guard goes.
+    pub fn lock_pos(&self) -> MutexGuard<'_, u64> {
+        self.pos.lock()
+    }
+
+    /// read(2) and readv(2) at the file's position.
+    pub fn read(&self, dest: &mut IovDest<'_>) -> Result<usize> {
+        if self.mode.contains(FileMode::STREAM) {
+            return self.read_at(dest, &mut 0);
+        }
+        let mut pos = self.lock_pos();
+        self.read_at(dest, &mut pos)
+    }
+
+    /// Reads at `pos`, waiting if the file may block. ERESTARTSYS on a signal.
+    pub fn read_at(&self, dest: &mut IovDest<'_>, pos: &mut u64) -> Result<usize> {
+        if !self.mode.contains(FileMode::READ) {
+            return Err(EBADF);
+        }
+        self.retry(PollEvents::IN | PollEvents::RDHUP, self.nonblock(), None, || self.ops.read(self, dest, pos))
+    }
+
+    /// write(2) and writev(2) at the file's position.
+    pub fn write(&self, src: &mut IovSource<'_>) -> Result<usize> {
+        if self.mode.contains(FileMode::STREAM) {
+            return self.write_at(src, &mut 0);
+        }
+        let mut pos = self.lock_pos();
+        self.write_at(src, &mut pos)
+    }
+
+    /// Writes at `pos` until everything is written, waiting if the file may block. What was written before an error or
+    /// a signal is the result.
+    pub fn write_at(&self, src: &mut IovSource<'_>, pos: &mut u64) -> Result<usize> {
+        if !self.mode.contains(FileMode::WRITE) {
+            return Err(EBADF);
+        }
+        let mut done = 0;
+        loop {
+            let before = src.remaining();
+            match self.retry(PollEvents::OUT, self.nonblock(), None, || self.ops.write(self, src, pos)) {
+                Ok(n) => {
+                    done += n;
+                    if src.remaining() == 0 || src.remaining() == before {
+                        return Ok(done);
+                    }
+                }
+                Err(_) if done > 0 => return Ok(done),
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Calls `op` until it answers something else than EAGAIN, sleeping in between until `poll` shows one of `events`
+    /// (or an error or hang-up). EAGAIN at once if `nonblock`, and at `deadline` (host monotonic ns); ERESTARTSYS on a
+    /// signal.
+    pub fn retry<R>(
+        &self,
+        events: PollEvents,
+        nonblock: bool,
+        deadline: Option<u64>,
+        mut op: impl FnMut() -> Result<R>,
+    ) -> Result<R> {
+        loop {
+            match op() {
+                Err(EAGAIN) if !nonblock => {}
+                outcome => return outcome,
+            }
+            let wanted = events | PollEvents::ALWAYS;
+            let wait = wait_until(Sleep::until(deadline), |table| {
+                self.ops.poll(self, table).intersects(wanted).then_some(())
+            });
+            match wait {
+                Err(abi::errno::ETIMEDOUT) => return Err(EAGAIN),
+                other => other?,
+            }
+        }
+    }
+
+    /// lseek(2). ESPIPE.
+    pub fn seek(&self, offset: i64, whence: u32) -> Result<u64> {
+        if !self.mode.contains(FileMode::SEEK) {
+            return Err(ESPIPE);
+        }
+        let mut pos = self.lock_pos();
+        *pos = self.ops.seek(self, *pos, offset, whence)?;
+        Ok(*pos)
+    }
+
+    /// pread(2), pwrite(2) and the like need a position. ESPIPE.
+    pub fn require_seekable(&self) -> Result<()> {
+        if self.mode.contains(FileMode::SEEK) { Ok(()) } else { Err(ESPIPE) }
+    }
+
+    /// Reads the whole file from `pos` into `buf` without a guest buffer (execve, initramfs). Short at the end.
+    pub fn kernel_read(&self, buf: &mut [u8], mut pos: u64) -> Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            let mut dest = IovDest::kernel(&mut buf[done..]);
+            match self.ops.read(self, &mut dest, &mut pos)? {
+                0 => break,
+                n => done += n,
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        for watch in core::mem::take(self.epolls.get_mut()) {
+            if let Some(watch) = watch.upgrade() {
+                watch.file_closed(self);
+            }
+        }
+        self.ops.release(self);
+        if self.mode.contains(FileMode::WRITER) {
+            self.inode().put_write_access();
+        }
+    }
+}
+
+/// Operations of a file opened with O_PATH: none.
+pub struct PathFile;
+
+impl FileOps for PathFile {
+    fn read(&self, _: &File, _: &mut IovDest<'_>, _: &mut u64) -> Result<usize> {
+        Err(EBADF)
+    }
+    fn write(&self, _: &File, _: &mut IovSource<'_>, _: &mut u64) -> Result<usize> {
+        Err(EBADF)
+    }
+    fn ioctl(&self, _: &File, _: u32, _: u64) -> Result<u64> {
+        Err(EBADF)
+    }
+    fn iterate(&self, _: &File, _: &mut u64, _: Readdir<'_>) -> Result<()> {
+        Err(EBADF)
+    }
+    fn mmap(&self, _: &File, _: MmapRequest) -> Result<Mapping> {
+        Err(EBADF)
+    }
+    fn fsync(&self, _: &File, _: bool) -> Result<()> {
+        Err(EBADF)
+    }
+}
+
+/// What read(2) answers for a directory.
+pub fn read_of_directory() -> Result<usize> {
+    Err(EISDIR)
+}

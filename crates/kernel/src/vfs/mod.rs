@@ -1,0 +1,40 @@
+//! The virtual file system: everything between a syscall and a file system.
+//!
+//! | concept | where |
+//! |---|---|
+//! | inode and what a file system implements | `inode.rs` ([`Inode`], [`InodeOps`]) |
+//! | mounted file system | `super_block.rs` ([`SuperBlock`], [`SuperOps`], [`FsType`] registry) |
+//! | names in memory | `dentry.rs` ([`Dentry`]) |
+//! | mounts and the name space | `mount.rs` ([`Mount`]) |
+//! | path walk | `namei.rs` |
+//! | open file | `file.rs` ([`File`], [`FileOps`]) |
+//! | descriptor table | `fdtable.rs` ([`FilesStruct`]) |
+//! | root, cwd, umask | `fs_struct.rs` ([`FsStruct`]) |
+//! | where read(2) and write(2) put and take bytes | `iov.rs` ([`IovDest`], [`IovSource`]) |
+//! | what is ready | `poll.rs` ([`PollEvents`]) |
+//!
+//! Object methods never wait for somebody else: they try, and answer EAGAIN. `file.rs` turns that into blocking,
+//! O_NONBLOCK or a poll, so these cannot differ.
+
+mod dentry;
+mod fdtable;
+mod file;
+mod fs_struct;
+mod inode;
+mod iov;
+mod mount;
+pub mod namei;
+mod poll;
+mod stat;
+mod super_block;
+
+pub use dentry::{Dentry, Path};
+pub use fdtable::{Fd, FilesStruct};
+pub use file::{DirEmit, File, FileMode, FileOps, Mapping, MmapRequest, Readdir};
+pub use fs_struct::FsStruct;
+pub use inode::{Access, Inode, InodeOps, NewInode};
+pub use iov::{IovDest, IovSource};
+pub use mount::{Mount, MountFlags};
+pub use poll::PollEvents;
+pub use stat::{FileType, Kstat, SetAttr, SetTime};
+pub use super_block::{FsType, SuperBlock, SuperOps, filesystems, find_fs, next_anon_dev, register_filesystem};

@@ -1,0 +1,1 @@
+//! The path walk, path_resolution(7).

@@ -1,0 +1,118 @@
+//! [`SuperBlock`]: a mounted file system, and the registry of file system types (/proc/filesystems).
+
+use std::any::Any;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use abi::Result;
+use abi::errno::EINVAL;
+use abi::stat::Statfs;
+
+use super::{Dentry, Inode};
+use crate::sync::{SpinLock, rank};
+
+/// One instance of a file system; several mounts may show it.
+pub struct SuperBlock {
+    /// Its type.
+    pub fs_type: &'static FsType,
+    /// st_dev of its files: major 0 for one without a device.
+    pub dev: u64,
+    /// The file system's part.
+    pub ops: Box<dyn SuperOps>,
+    /// Root, set once when it is filled.
+    root: OnceLock<Arc<Dentry>>,
+    /// SB_RDONLY and others, MS_* bits.
+    pub flags: AtomicU32,
+    /// What /proc/mounts shows as the device.
+    pub source: SpinLock<Vec<u8>>,
+    /// Whether a name that was not found may be remembered as such.
+    pub cache_negative: bool,
+}
+
+impl SuperBlock {
+    /// A file system without a root yet: `set_root` follows.
+    pub fn new(fs_type: &'static FsType, dev: u64, source: &[u8], ops: Box<dyn SuperOps>) -> Arc<SuperBlock> {
+        Arc::new(SuperBlock {
+            fs_type,
+            dev,
+            ops,
+            root: OnceLock::new(),
+            flags: AtomicU32::new(0),
+            source: SpinLock::new(rank::SUPER, source.to_vec()),
+            cache_negative: fs_type.cache_negative,
+        })
+    }
+
+    /// Sets the root directory (or file, for a bind-like file system). Once.
+    pub fn set_root(self: &Arc<Self>, inode: Arc<Inode>) -> Arc<Dentry> {
+        self.root.get_or_init(|| Dentry::root(inode)).clone()
+    }
+
+    /// The root dentry; EINVAL before it is filled.
+    pub fn root(&self) -> Result<Arc<Dentry>> {
+        self.root.get().cloned().ok_or(EINVAL)
+    }
+
+    /// The file system's part as the type that it made it of.
+    pub fn ops_as<T: SuperOps>(&self) -> Option<&T> {
+        (&*self.ops as &dyn Any).downcast_ref()
+    }
+}
+
+/// A file system's operations on itself.
+pub trait SuperOps: Any + Send + Sync {
+    /// statfs(2).
+    fn statfs(&self, sb: &SuperBlock) -> Result<Statfs>;
+    /// sync(2), syncfs(2): on return everything is durable.
+    fn sync(&self, _sb: &SuperBlock) -> Result<()> {
+        Ok(())
+    }
+    /// mount -o remount,OPTIONS: `data` as given.
+    fn remount(&self, _sb: &SuperBlock, _flags: u32, _data: &[u8]) -> Result<()> {
+        Ok(())
+    }
+    /// Options as /proc/mounts shows them, starting with a comma if any.
+    fn show_options(&self, _sb: &SuperBlock) -> String {
+        String::new()
+    }
+    /// The last mount is gone.
+    fn umount(&self, _sb: &SuperBlock) {}
+}
+
+/// A type of file system.
+pub struct FsType {
+    /// As in /proc/filesystems.
+    pub name: &'static str,
+    /// `nodev` in /proc/filesystems: needs no block device.
+    pub nodev: bool,
+    /// See [`SuperBlock::cache_negative`].
+    pub cache_negative: bool,
+    /// mount(2): source, MS_* flags of the super block, and the option string.
+    pub mount: fn(fs_type: &'static FsType, source: &[u8], flags: u32, data: &[u8]) -> Result<Arc<SuperBlock>>,
+}
+
+static FILESYSTEMS: SpinLock<Vec<&'static FsType>> = SpinLock::new(rank::LEAF, Vec::new());
+static NEXT_ANON_DEV: AtomicU32 = AtomicU32::new(1);
+
+/// Makes a type known to mount(2).
+pub fn register_filesystem(fs_type: &'static FsType) {
+    let mut all = FILESYSTEMS.lock();
+    if !all.iter().any(|t| t.name == fs_type.name) {
+        all.push(fs_type);
+    }
+}
+
+/// The types that are known, in order of registration.
+pub fn filesystems() -> Vec<&'static FsType> {
+    FILESYSTEMS.lock().clone()
+}
+
+/// A type by name.
+pub fn find_fs(name: &[u8]) -> Option<&'static FsType> {
+    FILESYSTEMS.lock().iter().find(|t| t.name.as_bytes() == name).copied()
+}
+
+/// A device number for a file system without a device: 0:N.
+pub fn next_anon_dev() -> u64 {
+    abi::stat::makedev(0, NEXT_ANON_DEV.fetch_add(1, Ordering::Relaxed))
+}
