@@ -14,16 +14,22 @@
 #[macro_use]
 mod macros;
 
+pub mod cred;
 pub mod errno;
 pub mod fcntl;
+pub mod futex;
 pub mod mm;
 pub mod nr;
 pub mod poll;
+pub mod prctl;
+pub mod resource;
+pub mod sched;
 pub mod sigframe;
 pub mod siginfo;
 pub mod signal;
 pub mod stat;
 pub mod time;
 pub mod tty;
+pub mod wait;
 
 pub use errno::{Errno, Result};
