@@ -15,21 +15,34 @@
 mod macros;
 
 pub mod cred;
+pub mod elf;
 pub mod errno;
 pub mod fcntl;
 pub mod futex;
+pub mod inet;
+pub mod inotify;
+pub mod ioctl;
+pub mod ipc;
 pub mod mm;
+pub mod mount;
+pub mod net;
+pub mod netlink;
 pub mod nr;
 pub mod poll;
 pub mod prctl;
+pub mod ptrace;
 pub mod resource;
 pub mod sched;
+pub mod seccomp;
 pub mod sigframe;
 pub mod siginfo;
 pub mod signal;
 pub mod stat;
 pub mod time;
 pub mod tty;
+pub mod uio;
+pub mod utsname;
 pub mod wait;
+pub mod xattr;
 
 pub use errno::{Errno, Result};
