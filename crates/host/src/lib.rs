@@ -1,1 +1,16 @@
-//! Everything that talks to the real kernel.
+//! Everything that talks to the real kernel, and nearly all of ruml's unsafe code.
+//!
+//! [`machine`] prepares the host once; [`stub`] holds guest address spaces and threads, each a host process or thread
+//! that runs guest instructions natively; [`cpu`] is where a vCPU thread sleeps and how it is placed on host cores;
+//! [`fiber`] are the coroutines that kernel code runs in; [`object`] is memory that guests can map; [`vdso`] is the
+//! guest's own vDSO; [`clock`] and [`random`] are what their names say.
+
+pub mod clock;
+pub mod cpu;
+pub mod fiber;
+pub mod machine;
+pub mod object;
+pub mod random;
+pub mod stub;
+mod sys;
+pub mod vdso;
