@@ -109,7 +109,12 @@ pub fn log(level: Level, facility: u8, text: &str) {
             if (level as u8) < CONSOLE_LEVEL.load(Ordering::Relaxed)
                 && let Some(console) = &mut log.console
             {
-                console(&format!("[{:5}.{:06}] {}\n", time / 1_000_000_000, time / 1000 % 1_000_000, record.text));
+                console(&format!(
+                    "[{:5}.{:06}] {}\n",
+                    time / 1_000_000_000,
+                    time / 1000 % 1_000_000,
+                    record.text
+                ));
             }
             log.records.push_back(record);
             while log.bytes > LOG_BUF_LEN {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use host::stub::AddressSpace;
+use host::stub::{AddressSpace, Fault};
+
+use crate::task::{Task, exit};
 
 /// An address space.
 pub struct Mm {
@@ -20,4 +22,14 @@ impl Mm {
     pub fn write(&self, addr: u64, data: &[u8]) -> usize {
         self.space.write(addr, data)
     }
+}
+
+/// Serves a fault of the guest program: grows a stack, brings a page in, or sends the signal that it deserves.
+pub fn handle_fault(task: &Arc<Task>, fault: &Fault) {
+    exit::kill_process(task, fault.signal as u32);
+}
+
+/// A memory operation that travelled with the resume failed: undoes it in the VMA list and makes its syscall fail.
+pub fn batch_failed(task: &Arc<Task>, _index: usize, errno: abi::Errno) {
+    let _ = task.with_regs(|r| r.rax = errno.to_rax());
 }

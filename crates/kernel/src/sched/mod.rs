@@ -16,7 +16,7 @@ mod timer;
 mod user;
 mod vcpu;
 
-pub use runqueue::{Policy, SchedAttr};
+pub use runqueue::{Policy, Sched, SchedAttr};
 pub use timer::Timer;
 pub use user::run_user;
 pub use vcpu::{Vcpu, current_vcpu, spawn_kernel_task, start, stop, vcpus};

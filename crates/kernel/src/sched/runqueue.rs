@@ -176,8 +176,9 @@ impl Sched {
 /// Linux's weight of a nice level: each step is a quarter more or less.
 fn weight(attr: SchedAttr) -> u64 {
     const WEIGHTS: [u64; 40] = [
-        88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904, 3906, 3121, 2501,
-        1991, 1586, 1277, 1024, 820, 655, 526, 423, 335, 272, 215, 172, 137, 110, 87, 70, 56, 45, 36, 29, 23, 18, 15,
+        88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904, 3906,
+        3121, 2501, 1991, 1586, 1277, 1024, 820, 655, 526, 423, 335, 272, 215, 172, 137, 110, 87, 70, 56, 45,
+        36, 29, 23, 18, 15,
     ];
     if attr.policy == Policy::Idle {
         return 3;
@@ -239,7 +240,8 @@ impl RunQueue {
         let attr = task.sched.attr();
         if let Some(((key, _), _)) = self.realtime.first_key_value() {
             let own = 99u8.saturating_sub(attr.priority);
-            if !attr.policy.is_realtime() || *key < own || (*key == own && attr.policy == Policy::RoundRobin) {
+            if !attr.policy.is_realtime() || *key < own || (*key == own && attr.policy == Policy::RoundRobin)
+            {
                 return true;
             }
         }

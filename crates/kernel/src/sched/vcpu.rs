@@ -138,7 +138,8 @@ impl Vcpu {
     fn sleep(&self) {
         self.idle.store(true, Ordering::SeqCst);
         // A task queued between the last look and the flag is seen here.
-        let work = vcpus().iter().any(|v| v.queued.load(Ordering::SeqCst) > 0 && v.queue.lock().has_for(self.id));
+        let work =
+            vcpus().iter().any(|v| v.queued.load(Ordering::SeqCst) > 0 && v.queue.lock().has_for(self.id));
         if !work && !STOPPING.load(Ordering::SeqCst) {
             let before = host::clock::monotonic();
             self.cpu.idle(self.timers.earliest());

@@ -1,7 +1,6 @@
 //! Signals, signal(7).
 
-use abi::signal::{SigAction, SigSet};
-use abi::siginfo::SigInfo;
+use abi::signal::{SigAction, SigInfo, SigSet};
 
 use crate::sync::{SpinLock, rank};
 use crate::task::{Process, Task};
@@ -68,3 +67,12 @@ impl Task {
 
 /// Sends a signal to a process; any thread may take it.
 pub fn send_process(_process: &Process, _info: SigInfo) {}
+
+/// Acts on what is pending before the current task returns to its guest program: dies, stops, or enters a handler.
+pub fn before_user(_task: &Task) {}
+
+/// Ends a syscall: puts its result into `rax`, or prepares its restart.
+pub fn syscall_exit(task: &Task, result: abi::Result<u64>) {
+    let rax = result.unwrap_or_else(abi::Errno::to_rax);
+    let _ = task.with_regs(|r| r.rax = rax);
+}

@@ -128,7 +128,8 @@ mod held {
     pub fn push(rank: Rank, ordered: bool) {
         HELD.with(|held| {
             let mut held = held.borrow_mut();
-            if ordered && let Some(top) = held.iter().max_by_key(|r| r.order)
+            if ordered
+                && let Some(top) = held.iter().max_by_key(|r| r.order)
                 && top.order >= rank.order
             {
                 let names: Vec<_> = held.iter().map(|r| r.name).collect();

@@ -9,9 +9,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use abi::errno::{ERESTARTSYS, ETIMEDOUT};
 use crate::vfs::PollEvents;
 use abi::Result;
+use abi::errno::{ERESTARTSYS, ETIMEDOUT};
 
 use super::{SpinLock, rank};
 use crate::sched::{self, Timer};
@@ -57,7 +57,10 @@ static NEXT_ENTRY: AtomicU64 = AtomicU64::new(1);
 impl WaitQueue {
     /// A queue with no waiters.
     pub fn new() -> WaitQueue {
-        WaitQueue(Arc::new(Inner { len: AtomicUsize::new(0), entries: SpinLock::new(rank::WAIT_QUEUE, Vec::new()) }))
+        WaitQueue(Arc::new(Inner {
+            len: AtomicUsize::new(0),
+            entries: SpinLock::new(rank::WAIT_QUEUE, Vec::new()),
+        }))
     }
 
     /// Adds a waiter; the answer names it for [`WaitQueue::remove`]. Of the exclusive ones a wake-up reaches one.

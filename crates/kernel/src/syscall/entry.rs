@@ -43,7 +43,11 @@ fn unknown(task: &Task, number: u64) -> Result<u64> {
     let slot = usize::try_from(number).unwrap_or(usize::MAX).min(NR_SYSCALLS - 1);
     if UNIMPLEMENTED[slot].fetch_add(1, Ordering::Relaxed) == 0 {
         let name = nr::name(number).unwrap_or("unknown");
-        crate::pr_info!("{}[{}]: syscall {number} ({name}) is not implemented", task.comm().escape_ascii(), task.tid);
+        crate::pr_info!(
+            "{}[{}]: syscall {number} ({name}) is not implemented",
+            task.comm().escape_ascii(),
+            task.tid
+        );
     }
     if trace_enabled() {
         return traced(task, nr::name(number).unwrap_or("unknown"), || Err(ENOSYS), |_| {});

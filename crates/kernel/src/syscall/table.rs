@@ -27,7 +27,7 @@ macro_rules! syscalls {
             let mut table = [const { None }; NR_SYSCALLS];
             $(
                 table[nr::$nr as usize] = Some(Syscall {
-                    name: nr::name_of(nr::$nr),
+                    name: match nr::name(nr::$nr) { Some(name) => name, None => "?" },
                     call: |args| Handler::call(crate::$($path)::+, args),
                     show: |args, out| show_args(crate::$($path)::+, args, &[$(stringify!($arg)),*], out),
                 });
@@ -43,5 +43,8 @@ pub fn lookup(nr: u64) -> Option<&'static Syscall> {
 }
 
 syscalls! {
-    // tasks
+    // task: identity
+    GETPID task::ids::getpid();
+    GETPPID task::ids::getppid();
+    GETTID task::ids::gettid();
 }

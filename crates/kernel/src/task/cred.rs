@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-pub use abi::sched::Cap;
+/// A capability: one of `abi::cred::CAP_*`.
+pub type Cap = u32;
 
 /// A set of capabilities, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,7 +17,7 @@ impl CapSet {
 
     /// Whether `cap` is in it.
     pub fn has(self, cap: Cap) -> bool {
-        self.0 & (1 << cap as u32) != 0
+        self.0 & (1 << cap) != 0
     }
 }
 

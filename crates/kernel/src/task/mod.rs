@@ -9,8 +9,11 @@
 //! Locks: TASKLIST, then PROCESS, SIGHAND, SIGNAL, CRED, TASK. TASK_USER is taken by the task itself alone.
 
 mod cred;
+pub mod exit;
+pub mod ids;
 pub mod pid;
 mod process;
+pub mod run;
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -116,7 +119,7 @@ pub struct Task {
     /// Faults that read from a disk.
     pub maj_flt: AtomicU64,
     /// Children's completion of vfork(2): the parent waits until it is true.
-    pub vfork_done: SpinLock<Option<Arc<crate::task::VforkDone>>>,
+    pub vfork_done: SpinLock<Option<Arc<VforkDone>>>,
 }
 
 /// What a vfork(2) parent waits for: the child has left its address space.
@@ -135,7 +138,8 @@ impl VforkDone {
 
     /// Waits for that; a fatal signal ends the wait.
     pub fn wait(&self) -> Result<()> {
-        let sleep = crate::sync::Sleep { interruptible: crate::sync::Interruptible::Killable, deadline: None };
+        let sleep =
+            crate::sync::Sleep { interruptible: crate::sync::Interruptible::Killable, deadline: None };
         crate::sync::wait_event(&self.queue, sleep, || self.done.load(Ordering::SeqCst).then_some(()))
     }
 }
@@ -314,7 +318,9 @@ impl Task {
 
     /// Wakes the task from any sleep of a wait queue (not from a job-control stop). Returns whether it slept.
     pub fn wake_up(&self) -> bool {
-        self.wake_if(|s| matches!(s, TaskState::Interruptible | TaskState::Killable | TaskState::Uninterruptible))
+        self.wake_if(|s| {
+            matches!(s, TaskState::Interruptible | TaskState::Killable | TaskState::Uninterruptible)
+        })
     }
 
     /// Wakes the task if its state is one that `wakes` names.

@@ -25,10 +25,8 @@ pub struct Tasklist {
     last: i32,
 }
 
-static TASKLIST: SpinLock<Tasklist> = SpinLock::new(
-    rank::TASKLIST,
-    Tasklist { tasks: BTreeMap::new(), processes: BTreeMap::new(), last: 0 },
-);
+static TASKLIST: SpinLock<Tasklist> =
+    SpinLock::new(rank::TASKLIST, Tasklist { tasks: BTreeMap::new(), processes: BTreeMap::new(), last: 0 });
 
 /// Takes the tasklist lock.
 pub fn tasklist() -> SpinLockGuard<'static, Tasklist> {
@@ -41,9 +39,7 @@ impl Tasklist {
         if self.tasks.len() as i32 >= PID_MAX - 1 {
             return Err(EAGAIN);
         }
-        let in_use = |list: &Tasklist, n: i32| {
-            list.tasks.contains_key(&n) || list.group_in_use(n)
-        };
+        let in_use = |list: &Tasklist, n: i32| list.tasks.contains_key(&n) || list.group_in_use(n);
         for _ in 0..PID_MAX {
             self.last = if self.last + 1 >= PID_MAX { 300 } else { self.last + 1 };
             if !in_use(self, self.last) {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use abi::sched::Rlimit;
+use abi::resource::Rlimit;
 
 use super::Task;
 use crate::signal::{SigHand, SigPending};
@@ -142,8 +142,8 @@ impl Process {
     }
 
     /// The soft limit of resource `which` (RLIMIT_*).
-    pub fn rlimit(&self, which: u32) -> u64 {
-        self.rlimits.lock().get(which as usize).map_or(u64::MAX, |r| r.cur)
+    pub fn rlimit(&self, which: usize) -> u64 {
+        self.rlimits.lock().get(which).map_or(u64::MAX, |r| r.rlim_cur)
     }
 
     /// Signal actions.
@@ -179,7 +179,8 @@ impl Process {
 
     /// When the earliest CPU timer is due if one thread runs on from `now`; u64::MAX for never.
     pub fn cpu_time_limit(&self, now: u64) -> u64 {
-        let (user, all) = (self.cpu_deadline.0.load(Ordering::Relaxed), self.cpu_deadline.1.load(Ordering::Relaxed));
+        let (user, all) =
+            (self.cpu_deadline.0.load(Ordering::Relaxed), self.cpu_deadline.1.load(Ordering::Relaxed));
         if user == u64::MAX && all == u64::MAX {
             return u64::MAX;
         }

@@ -58,7 +58,12 @@ struct Inner {
 }
 
 impl Dentry {
-    fn make(sb: Arc<SuperBlock>, name: &[u8], parent: Option<Arc<Dentry>>, inode: Option<Arc<Inode>>) -> Arc<Dentry> {
+    fn make(
+        sb: Arc<SuperBlock>,
+        name: &[u8],
+        parent: Option<Arc<Dentry>>,
+        inode: Option<Arc<Inode>>,
+    ) -> Arc<Dentry> {
         let opened = OnceLock::new();
         if let Some(inode) = &inode {
             let _ = opened.set(inode.clone());

@@ -95,7 +95,7 @@ impl FilesStruct {
 
     /// Installs `file` at the lowest free number from `from` on. EMFILE at RLIMIT_NOFILE, EINVAL for a `from` beyond.
     pub fn install_from(&self, from: u64, file: Arc<File>, cloexec: bool) -> Result<Fd> {
-        let limit = current().process.rlimit(abi::sched::RLIMIT_NOFILE).min(NR_OPEN);
+        let limit = current().process.rlimit(abi::resource::RLIMIT_NOFILE).min(NR_OPEN);
         if from >= limit {
             return Err(if from == 0 { EMFILE } else { EINVAL });
         }
@@ -115,7 +115,7 @@ impl FilesStruct {
 
     /// dup2(2): puts `file` at `fd`; what was there is returned for the caller to close. EBADF beyond RLIMIT_NOFILE.
     pub fn replace(&self, fd: Fd, file: Arc<File>, cloexec: bool) -> Result<Option<Arc<File>>> {
-        let limit = current().process.rlimit(abi::sched::RLIMIT_NOFILE).min(NR_OPEN);
+        let limit = current().process.rlimit(abi::resource::RLIMIT_NOFILE).min(NR_OPEN);
         let at = usize::try_from(fd.0).ok().filter(|&i| (i as u64) < limit).ok_or(EBADF)?;
         let old = self.table.lock().put(at, Some(Slot { file, cloexec }));
         Ok(old.map(|s| s.file))

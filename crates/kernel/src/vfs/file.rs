@@ -210,7 +210,8 @@ pub trait FileOps: Any + Send + Sync {
 impl File {
     /// An open file. `mode` is what the caller has checked that it may do.
     pub fn new(path: Path, ops: Box<dyn FileOps>, flags: OpenFlags, mode: FileMode) -> Arc<File> {
-        let keep = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC;
+        let keep =
+            OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC;
         Arc::new(File {
             path,
             ops,
@@ -273,7 +274,9 @@ impl File {
         if !self.mode.contains(FileMode::READ) {
             return Err(EBADF);
         }
-        self.retry(PollEvents::IN | PollEvents::RDHUP, self.nonblock(), None, || self.ops.read(self, dest, pos))
+        self.retry(PollEvents::IN | PollEvents::RDHUP, self.nonblock(), None, || {
+            self.ops.read(self, dest, pos)
+        })
     }
 
     /// write(2) and writev(2) at the file's position.

@@ -19,7 +19,11 @@ impl FsStruct {
     /// Both directories at the root of `mount`.
     pub fn new(ns: Arc<super::mount::MountNamespace>, mount: &Arc<Mount>) -> Arc<FsStruct> {
         let root = Path { mnt: mount.clone(), dentry: mount.root.clone() };
-        Arc::new(FsStruct { dirs: SpinLock::new(rank::FS, (root.clone(), root)), umask: AtomicU32::new(0o022), ns })
+        Arc::new(FsStruct {
+            dirs: SpinLock::new(rank::FS, (root.clone(), root)),
+            umask: AtomicU32::new(0o022),
+            ns,
+        })
     }
 
     /// A copy for a child or for unshare(2).

@@ -37,4 +37,6 @@ pub use iov::{IovDest, IovSource};
 pub use mount::{Mount, MountFlags};
 pub use poll::PollEvents;
 pub use stat::{FileType, Kstat, SetAttr, SetTime};
-pub use super_block::{FsType, SuperBlock, SuperOps, filesystems, find_fs, next_anon_dev, register_filesystem};
+pub use super_block::{
+    FsType, SuperBlock, SuperOps, filesystems, find_fs, next_anon_dev, register_filesystem,
+};

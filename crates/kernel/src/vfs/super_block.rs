@@ -88,7 +88,8 @@ pub struct FsType {
     /// See [`SuperBlock::cache_negative`].
     pub cache_negative: bool,
     /// mount(2): source, MS_* flags of the super block, and the option string.
-    pub mount: fn(fs_type: &'static FsType, source: &[u8], flags: u32, data: &[u8]) -> Result<Arc<SuperBlock>>,
+    pub mount:
+        fn(fs_type: &'static FsType, source: &[u8], flags: u32, data: &[u8]) -> Result<Arc<SuperBlock>>,
 }
 
 static FILESYSTEMS: SpinLock<Vec<&'static FsType>> = SpinLock::new(rank::LEAF, Vec::new());

@@ -1,0 +1,63 @@
+//! The loop of a guest thread between its program and the kernel.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use host::stub::{Event, SyscallAbi};
+
+use super::{Task, exit};
+use crate::{mm, sched, signal, syscall};
+
+/// The body of a user task's fiber: runs the guest until the thread exits.
+///
+/// A panic in kernel code is an oops: it is logged, and kills this task alone.
+pub fn user_task(task: Arc<Task>) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| user_loop(&task)));
+    if let Err(panic) = outcome {
+        oops(&task, &*panic);
+    }
+    exit::do_exit(&task);
+}
+
+fn user_loop(task: &Arc<Task>) {
+    loop {
+        // Marks set from here on end the next stretch in the guest at once.
+        while task.has_work() {
+            task.clear_work();
+            signal::before_user(task);
+            if task.killed.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+        match sched::run_user(task) {
+            Event::Syscall { abi } => handle_syscall(task, abi),
+            Event::Fault(fault) => mm::handle_fault(task, &fault),
+            Event::Interrupted => {}
+            Event::BatchFailed { index, errno } => mm::batch_failed(task, index, errno),
+            Event::Dead => {
+                crate::pr_warn!("{}[{}]: stub is gone", task.comm().escape_ascii(), task.tid);
+                exit::kill_process(task, abi::signal::SIGKILL);
+            }
+        }
+    }
+}
+
+fn handle_syscall(task: &Arc<Task>, abi: SyscallAbi) {
+    let Ok((number, args)) = task.with_regs(|r| (r.orig_rax, [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]))
+    else {
+        return;
+    };
+    let result = match abi {
+        SyscallAbi::X86_64 => syscall::dispatch(task, number, &args),
+        SyscallAbi::I386 => Err(abi::errno::ENOSYS),
+    };
+    signal::syscall_exit(task, result);
+}
+
+fn oops(task: &Task, panic: &(dyn std::any::Any + Send)) {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown cause");
+    crate::pr_emerg!("Oops: {}[{}]: {message}", task.comm().escape_ascii(), task.tid);
+    exit::kill_process(task, abi::signal::SIGSEGV);
+}
