@@ -66,7 +66,7 @@ uapi! {
         pub ee_data: u32,
     }
 
-    /// `struct tcp_info` as far as Linux 4.6 had it; a later field reads as absent, since getsockopt(2) cuts short.
+    /// `struct tcp_info` up to the fields of Linux 3.14: getsockopt(2) returns the size, so that later ones read as absent.
     pub struct TcpInfo {
         pub tcpi_state: u8,
         pub tcpi_ca_state: u8,

@@ -299,7 +299,7 @@ consts! { u32;
     SIOCGIFMAP = 0x8970,
 }
 
-// Namespaces (ioctl_ns(2)) and epoll
+// Namespaces (ioctl_ns(2))
 consts! { u32;
     NS_GET_USERNS = io(0xb7, 1),
     NS_GET_PARENT = io(0xb7, 2),

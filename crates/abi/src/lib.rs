@@ -45,4 +45,7 @@ pub mod utsname;
 pub mod wait;
 pub mod xattr;
 
+#[cfg(test)]
+mod tests;
+
 pub use errno::{Errno, Result};

@@ -87,6 +87,9 @@ uapi! {
 /// Bytes of `struct linux_dirent64` before its NUL-terminated name: d_ino, d_off, d_reclen, d_type.
 pub const DIRENT64_NAME_OFFSET: usize = 19;
 
+/// Bytes of `struct linux_dirent` (getdents(2)) before its name; its d_type is the last byte of the record.
+pub const DIRENT_NAME_OFFSET: usize = 18;
+
 /// The fixed part of `struct linux_dirent64`; the name follows at once, and the whole is padded to 8 bytes.
 #[repr(C, packed)]
 #[derive(
