@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod fiber;
 pub mod machine;
 pub mod object;
+mod place;
 pub mod random;
 pub mod stub;
 mod sys;

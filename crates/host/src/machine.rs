@@ -1,4 +1,8 @@
-//! One-time preparation of the host: checks, the zygote, the stub pool and the reaper.
+//! One-time preparation of the host: checks, the first stub, the pool of fresh ones, and the thread that reaps.
+
+use crate::stub::zygote;
+use std::sync::mpsc;
+use std::thread;
 
 /// How to prepare the host.
 #[derive(Clone, Debug)]
@@ -9,8 +13,43 @@ pub struct Config {
     pub pool: usize,
 }
 
-/// Checks the host and starts the helpers. An error says exactly what the host lacks, and how to get it.
+impl Default for Config {
+    fn default() -> Config {
+        Config { ncpus: 1, pool: 2 }
+    }
+}
+
+/// Checks the host and starts the helpers; once. An error says exactly what the host lacks, and how to get it.
 pub fn init(config: Config) -> Result<(), String> {
-    let _ = config;
-    Err("not available".into())
+    raise_descriptor_limit();
+    let (tell, told) = mpsc::channel();
+    // Stubs are children of this thread, which must not end before the program: their deaths' signal hangs on it.
+    let reaper = thread::Builder::new().name("ruml-reaper".into()).spawn(move || {
+        let started = zygote::start();
+        let ok = started.is_ok();
+        let _ = tell.send(started);
+        if ok {
+            crate::stub::reap_forever();
+        }
+    });
+    reaper.map_err(|e| format!("cannot start a host thread: {e}"))?;
+    told.recv().map_err(|_| "the reaper thread has died".to_string())??;
+    let pool = config.pool;
+    if pool > 0 {
+        let keeper = thread::Builder::new().name("ruml-pool".into()).spawn(move || zygote::keep_pool(pool));
+        keeper.map_err(|e| format!("cannot start a host thread: {e}"))?;
+    }
+    Ok(())
+}
+
+/// A guest process takes two of this program's descriptors, and the usual soft limit is 1024.
+fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for both calls; a refusal leaves the lower limit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
 }

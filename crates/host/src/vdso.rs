@@ -34,3 +34,8 @@ pub fn symbol(name: &str) -> Option<u64> {
 pub fn set_offsets(monotonic: i64, boottime: i64, realtime: i64) {
     let _ = (monotonic, boottime, realtime);
 }
+
+/// Bytes of the host's own vDSO image.
+pub(crate) fn host_len() -> u64 {
+    0x2000
+}

@@ -1,0 +1,173 @@
+//! The host processes that stubs are: who is alive, and what happens when one dies.
+//!
+//! A process id is used only while the process is not yet reaped, which the `alive` lock sees to, so it can never mean
+//! another process. The registry's lock comes before a process's.
+
+use super::abi::Window;
+use super::window::{Mapping, turn_kick};
+use crate::sys::check;
+use abi::Result;
+use abi::errno::*;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::{Arc, Weak};
+
+/// A stub process.
+pub(super) struct Process {
+    pub(super) pid: i32,
+    /// False once reaped: the process id is then someone else's.
+    alive: RwLock<bool>,
+    dead: AtomicBool,
+    /// Where kernel threads may wait for this process.
+    windows: Mutex<Vec<Weak<Mapping>>>,
+}
+
+static REGISTRY: Mutex<BTreeMap<i32, Arc<Process>>> = Mutex::new(BTreeMap::new());
+
+/// Whether the host lets us copy to and from stubs (process_vm_readv); settled before the first guest runs.
+pub(super) static PROCESS_VM: AtomicBool = AtomicBool::new(true);
+
+impl Process {
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Acquire)
+    }
+
+    /// Runs `f` with the process id, which cannot be reused meanwhile; nothing if the process is gone.
+    pub(super) fn with_pid<T>(&self, f: impl FnOnce(i32) -> T) -> Option<T> {
+        let alive = self.alive.read();
+        alive.then(|| f(self.pid))
+    }
+
+    pub(super) fn kill(&self) {
+        // SAFETY: no memory is passed.
+        self.with_pid(|pid| unsafe { libc::kill(pid, libc::SIGKILL) });
+    }
+
+    /// Sends `signal` (0: none) to a thread; ESRCH if it is not one of this process.
+    pub(super) fn signal_thread(&self, tid: i32, signal: i32) -> Result<()> {
+        let sent = self.with_pid(|pid| {
+            // SAFETY: no memory is passed.
+            check(unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) })
+        });
+        sent.unwrap_or(Err(ESRCH)).map(drop)
+    }
+
+    /// Whoever waits on this window learns of the process's death.
+    pub(super) fn watch(&self, window: &Arc<Mapping>) {
+        let mut windows = self.windows.lock();
+        windows.retain(|window| window.strong_count() != 0);
+        windows.push(Arc::downgrade(window));
+    }
+
+    fn mark_dead(&self) {
+        self.dead.store(true, SeqCst);
+        for window in self.windows.lock().iter().filter_map(Weak::upgrade) {
+            turn_kick(&window.get().turn);
+        }
+    }
+}
+
+/// Takes a new child process in. Who says `pid` may be hostile: it must be a child of ours, not known yet, and have
+/// `window`, which no other process has, mapped at `base`.
+pub(super) fn adopt(pid: i32, window: &Arc<Mapping>, base: u64, nonce: u64) -> Result<Arc<Process>> {
+    let mut registry = REGISTRY.lock();
+    if pid <= 1 || registry.contains_key(&pid) || has_exited(pid) {
+        return Err(ESRCH);
+    }
+    if PROCESS_VM.load(Relaxed) {
+        let mut seen = [0; 8];
+        let at = base + offset_of!(Window, nonce) as u64;
+        if copy_from(pid, &[(at, 8)], &mut seen) != Ok(8) || u64::from_ne_bytes(seen) != nonce {
+            return Err(ESRCH);
+        }
+    } else if !super::zygote::is_stub(pid) {
+        return Err(ESRCH);
+    }
+    let process = Arc::new(Process {
+        pid,
+        alive: RwLock::new(true),
+        dead: AtomicBool::new(false),
+        windows: Mutex::new(Vec::new()),
+    });
+    process.watch(window);
+    registry.insert(pid, process.clone());
+    Ok(process)
+}
+
+/// Whether a child has exited, or is none of ours.
+pub(super) fn has_exited(pid: i32) -> bool {
+    // SAFETY: siginfo_t is plain data, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOWAIT | libc::WNOHANG;
+    // SAFETY: `info` is writable, and a siginfo of a child or zero after the call.
+    unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, options) != 0 || info.si_pid() != 0 }
+}
+
+/// Only children of the calling thread.
+const WNOTHREAD: i32 = 0x2000_0000;
+
+/// Reaps stubs until there are none, which is for ever. Runs on the thread that started the first one, for stubs are
+/// children of that thread; other children of the program are left to whoever waits for them.
+pub(crate) fn reap_forever() {
+    loop {
+        // SAFETY: siginfo_t is plain data, for which zero is a value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let options = libc::WEXITED | libc::WNOWAIT | WNOTHREAD;
+        // SAFETY: `info` is writable.
+        let ret = check(unsafe { libc::waitid(libc::P_ALL, 0, &mut info, options) }.into());
+        match ret {
+            Ok(_) => {}
+            Err(EINTR) => continue,
+            Err(_) => return,
+        }
+        // SAFETY: waitid has filled in a child's siginfo.
+        let pid = unsafe { info.si_pid() };
+        let mut registry = REGISTRY.lock();
+        let process = registry.remove(&pid);
+        {
+            let mut alive = process.as_ref().map(|process| process.alive.write());
+            // SAFETY: `info` is writable; the child is a zombie, so this does not block.
+            unsafe {
+                libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, libc::WEXITED | WNOTHREAD);
+            }
+            if let Some(alive) = &mut alive {
+                **alive = false;
+            }
+        }
+        drop(registry);
+        if let Some(process) = process {
+            process.mark_dead();
+        }
+    }
+}
+
+const RANGES: usize = 16;
+
+fn remote(ranges: &[(u64, usize)]) -> ([libc::iovec; RANGES], usize) {
+    let mut iov = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; RANGES];
+    let count = ranges.len().min(RANGES);
+    for (to, (addr, len)) in iov.iter_mut().zip(ranges) {
+        *to = libc::iovec { iov_base: *addr as *mut _, iov_len: *len };
+    }
+    (iov, count)
+}
+
+/// process_vm_readv(2) from up to 16 ranges; bytes copied.
+pub(super) fn copy_from(pid: i32, ranges: &[(u64, usize)], buf: &mut [u8]) -> Result<usize> {
+    let local = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    let (iov, count) = remote(ranges);
+    // SAFETY: `buf` is writable for its length; the remote addresses are the other process's and checked by the host.
+    let n = unsafe { libc::process_vm_readv(pid, &local, 1, iov.as_ptr(), count as u64, 0) };
+    check(n as i64).map(|n| n as usize)
+}
+
+/// process_vm_writev(2) to up to 16 ranges; bytes copied.
+pub(super) fn copy_to(pid: i32, ranges: &[(u64, usize)], buf: &[u8]) -> Result<usize> {
+    let local = libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
+    let (iov, count) = remote(ranges);
+    // SAFETY: `buf` is readable for its length; the remote addresses are the other process's and checked by the host.
+    let n = unsafe { libc::process_vm_writev(pid, &local, 1, iov.as_ptr(), count as u64, 0) };
+    check(n as i64).map(|n| n as usize)
+}

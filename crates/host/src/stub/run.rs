@@ -1,0 +1,166 @@
+//! Running guest code: one handoff to the stub and back for each event.
+
+use super::abi::*;
+use super::regs::{ERR, Regs, TRAPNO};
+use super::thread::{Failure, StubThread};
+use super::window::Woke;
+use super::{Event, Fault, SyscallAbi, Wait};
+use crate::cpu::Cpu;
+use crate::{clock, place};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How long a guest that was told to stop may take before its process counts as lost, ns.
+const PREEMPT_NS: u64 = 2_000_000_000;
+const ARCH_X86_64: u32 = 0xc000_003e;
+const ARCH_I386: u32 = 0x4000_0003;
+/// si_code of a SIGSYS from seccomp.
+const SYS_SECCOMP: i32 = 1;
+
+impl StubThread {
+    /// Lets the guest run until an event, on the calling vCPU's time. `tick` is called when `wait` expires or the cpu is
+    /// kicked, and its answer is the new wait.
+    pub fn run(&mut self, cpu: &Cpu, wait: Wait, tick: &mut dyn FnMut() -> Wait) -> Event {
+        let mut done = 0;
+        if !self.deferred.is_empty() {
+            match self.stage_deferred() {
+                Ok(before) => done = before,
+                Err(Failure::Op(index, errno)) => return Event::BatchFailed { index, errno },
+                Err(Failure::Dead) => return Event::Dead,
+            }
+        }
+        self.settle(cpu);
+        self.regs.store(self.mapping.get());
+        loop {
+            if self.space.is_dead() {
+                return Event::Dead;
+            }
+            self.mapping.get().command.store(command::RESUME, Relaxed);
+            self.mapping.release(self.spin);
+            cpu.runs(&self.mapping, self.spin);
+            if !self.newborn.is_empty() {
+                self.hush();
+            }
+            let Some(interrupting) = self.attend(cpu, wait, tick) else { return Event::Dead };
+            let window = self.mapping.get();
+            let event = window.event.load(Relaxed);
+            if !self.deferred.is_empty() {
+                window.op_count.store(0, Relaxed);
+                window.fd_count.store(0, Relaxed);
+                self.deferred.clear();
+            }
+            match event {
+                event::SIGNAL => {}
+                event::OP_FAILED => match self.op_failure(done) {
+                    Failure::Op(index, errno) => return Event::BatchFailed { index, errno },
+                    Failure::Dead => return Event::Dead,
+                },
+                _ => return self.nonsense(),
+            }
+            self.regs.load(window);
+            self.regs.orig_rax = !0;
+            let frame = window.fpstate.load(Relaxed);
+            self.fpstate = frame;
+            if window.signal.load(Relaxed) as i32 == PREEMPT {
+                self.preempting = false;
+                if interrupting {
+                    return Event::Interrupted;
+                }
+                // Sent earlier, and overtaken by another event: nobody waits for it now.
+                self.regs.store(self.mapping.get());
+                continue;
+            }
+            return self.signal();
+        }
+    }
+
+    /// The event that the window's signal stands for.
+    fn signal(&mut self) -> Event {
+        let window = self.mapping.get();
+        let signal = window.signal.load(Relaxed) as i32;
+        let code = window.code.load(Relaxed) as i32;
+        let addr = window.addr.load(Relaxed);
+        match signal {
+            libc::SIGSYS if code == SYS_SECCOMP => {
+                let abi = match window.arch.load(Relaxed) {
+                    ARCH_X86_64 => SyscallAbi::X86_64,
+                    ARCH_I386 => SyscallAbi::I386,
+                    _ => return self.nonsense(),
+                };
+                syscall(&mut self.regs, abi, window.syscall.load(Relaxed), addr);
+                Event::Syscall { abi }
+            }
+            libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP => {
+                let trapno = window.regs[TRAPNO].load(Relaxed);
+                let error_code = window.regs[ERR].load(Relaxed);
+                Event::Fault(Fault { signal, code, addr, trapno, error_code })
+            }
+            _ => self.nonsense(),
+        }
+    }
+
+    fn nonsense(&self) -> Event {
+        self.lost();
+        Event::Dead
+    }
+
+    /// Waits for the stub, asking `tick` as it goes: whether the guest was told to stop. None if the stub is lost.
+    fn attend(&mut self, cpu: &Cpu, mut wait: Wait, tick: &mut dyn FnMut() -> Wait) -> Option<bool> {
+        let mut interrupted_at = None;
+        loop {
+            let deadline = match (interrupted_at, wait) {
+                (Some(at), _) => Some(at + PREEMPT_NS),
+                (None, Wait::Forever) => None,
+                (None, Wait::Until(deadline)) => Some(deadline),
+                (None, Wait::Interrupt) => {
+                    self.preempting = true;
+                    if self.space.process.signal_thread(self.tid, PREEMPT).is_err() {
+                        self.lost();
+                        return None;
+                    }
+                    interrupted_at = Some(clock::monotonic());
+                    continue;
+                }
+            };
+            let space = &self.space;
+            match self.mapping.wait(Some(cpu), self.spin, deadline, &|| space.is_dead()) {
+                Woke::Turn => return Some(interrupted_at.is_some()),
+                Woke::Dead => return None,
+                Woke::Late if interrupted_at.is_some() => {
+                    self.lost();
+                    return None;
+                }
+                Woke::Kicked if interrupted_at.is_some() => {}
+                Woke::Late | Woke::Kicked => wait = tick(),
+            }
+        }
+    }
+
+    /// Moves the stub thread to where this vCPU wants it.
+    #[inline]
+    fn settle(&mut self, cpu: &Cpu) {
+        let (core, spin) = cpu.place();
+        self.spin = spin;
+        if core.is_some() && core != self.core {
+            self.core = core;
+            if let Some(core) = core {
+                let tid = self.tid;
+                self.space.process.with_pid(|_| place::pin(tid, core));
+            }
+        }
+    }
+}
+
+/// What a system call leaves in the registers. The host treats the number like a call's result when it delivers the
+/// signal, and a number that looks like a restart code changes rax and rip: siginfo has what was there before.
+fn syscall(regs: &mut Regs, abi: SyscallAbi, number: u32, after: u64) {
+    if regs.rip == after.wrapping_sub(2) {
+        regs.rip = after;
+    }
+    if regs.rax as u32 != number {
+        regs.rax = number as i32 as i64 as u64;
+    }
+    if abi == SyscallAbi::I386 {
+        regs.rax &= 0xffff_ffff;
+    }
+    regs.orig_rax = regs.rax;
+}

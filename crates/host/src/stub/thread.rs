@@ -1,0 +1,355 @@
+//! One guest thread: its orders to the stub, but for running the guest (`run`) and its vector state (`fp`).
+
+use super::abi::*;
+use super::notify::{self, Order};
+use super::op::{Descriptors, MemOp};
+use super::process;
+use super::regs::Regs;
+use super::space::AddressSpace;
+use super::window::{Mapping, Woke};
+use crate::{clock, random, sys};
+use abi::errno::*;
+use abi::{Errno, Result};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How long an order that involves no guest code may take before the stub counts as lost, ns.
+const ORDER_NS: u64 = 30_000_000_000;
+
+/// How long to sleep at a time for a child that may have died unseen, ns.
+const ORPHAN_NS: u64 = 10_000_000;
+
+/// One guest thread: a host thread in a stub process. Owned by its guest task; dropped, the host thread exits.
+pub struct StubThread {
+    pub(super) regs: Regs,
+    pub(super) space: Arc<AddressSpace>,
+    pub(super) mapping: Arc<Mapping>,
+    pub(super) slot: u32,
+    pub(super) tid: i32,
+    /// The process's first thread, whose id is the process's.
+    pub(super) leader: bool,
+    pub(super) deferred: Vec<MemOp>,
+    /// Where its signal frame's vector state is.
+    pub(super) fpstate: u64,
+    /// The core it is pinned to.
+    pub(super) core: Option<usize>,
+    /// Whether it last ran on another core than its vCPU, so that both sides spin.
+    pub(super) spin: bool,
+    /// The preempt signal has been sent and not been seen.
+    pub(super) preempting: bool,
+    /// New siblings that still spin on this thread's core.
+    pub(super) newborn: Vec<Arc<Mapping>>,
+}
+
+/// Why an order was not carried out.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The operation with this index among those staged failed.
+    Op(usize, Errno),
+    /// The stub is lost.
+    Dead,
+}
+
+impl StubThread {
+    /// An empty address space from the pool, and its first thread: nothing below [`TASK_SIZE`](super::TASK_SIZE) is
+    /// mapped.
+    pub fn fresh() -> Result<(Arc<AddressSpace>, StubThread)> {
+        super::zygote::fresh()
+    }
+
+    /// The registers. Only while stopped, which is whenever the caller has it.
+    pub fn regs(&self) -> &Regs {
+        &self.regs
+    }
+
+    /// The registers, to change.
+    pub fn regs_mut(&mut self) -> &mut Regs {
+        &mut self.regs
+    }
+
+    /// The address space it runs in.
+    pub fn address_space(&self) -> &Arc<AddressSpace> {
+        &self.space
+    }
+
+    /// Queues an operation that is done, in order, before the guest runs again, in the same handoff.
+    pub fn defer(&mut self, op: MemOp) {
+        self.deferred.push(op);
+    }
+
+    /// Does operations now, after the deferred ones. An error names the operation by its place among all of them;
+    /// ESRCH with place 0 if the process is dead.
+    pub fn batch(&mut self, ops: Vec<MemOp>) -> Result<(), (usize, Errno)> {
+        self.deferred.extend(ops);
+        match self.flush() {
+            Ok(()) => Ok(()),
+            Err(Failure::Op(index, errno)) => Err((index, errno)),
+            Err(Failure::Dead) => Err((0, ESRCH)),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        let mut done = 0;
+        while !self.deferred.is_empty() {
+            let count = self.stage_or_fail(done)?;
+            self.order(command::BATCH, done)?;
+            self.deferred.drain(..count);
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// Does deferred operations until those left fit one handoff, and stages these; how many are done.
+    pub(super) fn stage_deferred(&mut self) -> Result<usize, Failure> {
+        let mut done = 0;
+        loop {
+            let count = self.stage_or_fail(done)?;
+            if count == self.deferred.len() {
+                return Ok(done);
+            }
+            self.order(command::BATCH, done)?;
+            self.deferred.drain(..count);
+            done += count;
+        }
+    }
+
+    fn stage_or_fail(&mut self, done: usize) -> Result<usize, Failure> {
+        let staged = self.stage();
+        if let Err(Failure::Op(0, errno)) = staged {
+            self.deferred.clear();
+            return Err(Failure::Op(done, errno));
+        }
+        staged
+    }
+
+    /// Puts as many deferred operations into the window as fit; how many. `Op(0, …)` if not even the first is sound.
+    fn stage(&mut self) -> Result<usize, Failure> {
+        let window = self.mapping.get();
+        let mut fds = Descriptors::default();
+        let mut count = 0;
+        for (slot, op) in window.ops.iter().zip(&self.deferred) {
+            let (mut words, fd) = match op.encode() {
+                Ok(encoded) => encoded,
+                // The sound ones before it are done first.
+                Err(_) if count > 0 => break,
+                Err(errno) => return Err(Failure::Op(0, errno)),
+            };
+            if let Some(fd) = fd {
+                let Some(index) = fds.index(fd) else { break };
+                words[5] = index as u64;
+            }
+            for (to, from) in slot.iter().zip(words) {
+                to.store(from, Relaxed);
+            }
+            count += 1;
+        }
+        self.send(fds.as_slice())?;
+        window.op_count.store(count as u32, Relaxed);
+        Ok(count)
+    }
+
+    /// Sends the descriptors that travel with the next command.
+    fn send(&self, fds: &[RawFd]) -> Result<(), Failure> {
+        self.mapping.get().fd_count.store(fds.len() as u32, Relaxed);
+        if fds.is_empty() {
+            return Ok(());
+        }
+        sys::send_fds(&self.space.socket, &[0], fds).map_err(|_| self.lost())
+    }
+
+    /// The stub makes no sense or is gone: kills the process.
+    pub(super) fn lost(&self) -> Failure {
+        self.space.kill();
+        Failure::Dead
+    }
+
+    /// Has the stub carry out a command other than to resume; its result. `done` operations came before those staged.
+    fn order(&mut self, command: u32, done: usize) -> Result<i64, Failure> {
+        self.mapping.get().command.store(command, Relaxed);
+        if self.space.is_dead() {
+            return Err(Failure::Dead);
+        }
+        self.mapping.release(self.spin);
+        self.result(done)
+    }
+
+    /// Waits for a command's result.
+    fn result(&mut self, done: usize) -> Result<i64, Failure> {
+        let deadline = clock::monotonic() + ORDER_NS;
+        let space = self.space.clone();
+        let woke = self.mapping.wait(None, self.spin, Some(deadline), &|| space.is_dead());
+        self.hush();
+        if woke != Woke::Turn {
+            return Err(self.lost());
+        }
+        let window = self.mapping.get();
+        window.op_count.store(0, Relaxed);
+        window.fd_count.store(0, Relaxed);
+        match window.event.load(Relaxed) {
+            event::DONE => Ok(window.ret.load(Relaxed) as i64),
+            event::OP_FAILED => {
+                self.deferred.clear();
+                Err(self.op_failure(done))
+            }
+            _ => Err(self.lost()),
+        }
+    }
+
+    pub(super) fn op_failure(&self, done: usize) -> Failure {
+        let window = self.mapping.get();
+        let index = (window.index.load(Relaxed) as usize).min(OPS);
+        let errno = (window.ret.load(Relaxed) as i64).wrapping_neg();
+        Failure::Op(done + index, Errno::from_raw(i32::try_from(errno).unwrap_or(libc::EINVAL)))
+    }
+
+    /// New siblings that wait for their first order stop spinning: their core is wanted.
+    pub(super) fn hush(&mut self) {
+        for mapping in self.newborn.drain(..) {
+            mapping.get().spin.store(0, Relaxed);
+        }
+    }
+
+    /// A copy of the whole address space with a copy of this thread, as fork(2).
+    pub fn fork(&mut self) -> Result<(Arc<AddressSpace>, StubThread)> {
+        self.flush().map_err(errno_of)?;
+        let (socket, theirs) = sys::socket_pair()?;
+        let mapping = Arc::new(Mapping::new()?);
+        let mut nonce = [0; 8];
+        random::fill(&mut nonce);
+        let nonce = u64::from_ne_bytes(nonce);
+        introduce(self.mapping.get(), mapping.get(), self.spin);
+        mapping.get().nonce.store(nonce, Relaxed);
+        self.send(&[theirs.as_raw_fd(), mapping.fd.as_raw_fd()]).map_err(errno_of)?;
+        drop(theirs);
+        self.mapping.get().command.store(command::FORK, Relaxed);
+        let pid = self.clone_by(&Order { tid: self.tid, flags: FORK_FLAGS, slot: None })?;
+        let start = clock::monotonic();
+        loop {
+            // Nobody watches over a process that is not adopted yet, so this looks now and then.
+            let deadline = clock::monotonic() + ORPHAN_NS;
+            match mapping.wait(None, self.spin, Some(deadline), &|| process::has_exited(pid)) {
+                Woke::Turn => break,
+                Woke::Late if deadline < start + ORDER_NS => {}
+                _ => {
+                    self.space.kill();
+                    return Err(ESRCH);
+                }
+            }
+        }
+        let base = SLOTS + u64::from(self.slot) * SLOT_LEN;
+        let process = process::adopt(pid, &mapping, base, nonce).inspect_err(|_| self.space.kill())?;
+        self.newborn.push(mapping.clone());
+        let space = AddressSpace::new(process, socket, self.slot);
+        let child = StubThread {
+            space: space.clone(),
+            mapping,
+            tid: pid,
+            leader: true,
+            deferred: Vec::new(),
+            preempting: false,
+            newborn: Vec::new(),
+            ..*self
+        };
+        Ok((space, child))
+    }
+
+    /// Another thread in the same address space, with a copy of this one's registers.
+    pub fn spawn(&mut self) -> Result<StubThread> {
+        self.flush().map_err(errno_of)?;
+        let (slot, window) = self.space.take_slot()?;
+        let made = self.spawn_in(slot, window);
+        if made.is_err() {
+            self.space.lose_slot();
+        }
+        made
+    }
+
+    fn spawn_in(&mut self, slot: u32, window: Option<Arc<Mapping>>) -> Result<StubThread> {
+        let mapping = match window {
+            Some(window) => window,
+            None => {
+                let mapping = Arc::new(Mapping::new()?);
+                self.send(&[mapping.fd.as_raw_fd()]).map_err(errno_of)?;
+                self.space.process.watch(&mapping);
+                mapping
+            }
+        };
+        mapping.get().turn.store(0, Relaxed);
+        introduce(self.mapping.get(), mapping.get(), self.spin);
+        let window = self.mapping.get();
+        window.slot.store(slot, Relaxed);
+        window.command.store(command::THREAD, Relaxed);
+        let tid = self.clone_by(&Order { tid: self.tid, flags: THREAD_FLAGS, slot: Some(slot) })?;
+        self.space.process.signal_thread(tid, 0).inspect_err(|_| self.space.kill())?;
+        let space = self.space.clone();
+        let deadline = clock::monotonic() + ORDER_NS;
+        if mapping.wait(None, self.spin, Some(deadline), &|| space.is_dead()) != Woke::Turn {
+            self.space.kill();
+            return Err(ESRCH);
+        }
+        self.newborn.push(mapping.clone());
+        let base = SLOTS + u64::from(slot) * SLOT_LEN;
+        Ok(StubThread {
+            space,
+            mapping,
+            slot,
+            tid,
+            leader: false,
+            deferred: Vec::new(),
+            fpstate: base + (self.fpstate & (SLOT_LEN - 1)),
+            preempting: false,
+            newborn: Vec::new(),
+            ..*self
+        })
+    }
+
+    /// Has the stub clone; the new process or thread id.
+    fn clone_by(&mut self, order: &Order) -> Result<i32> {
+        let space = self.space.clone();
+        let deadline = clock::monotonic() + ORDER_NS;
+        let allowed = notify::ordered(order, &self.mapping, self.spin, deadline, &|| space.is_dead());
+        if allowed.is_err() {
+            self.space.kill();
+            return Err(ESRCH);
+        }
+        let ret = self.result(0).map_err(errno_of)?;
+        match i32::try_from(ret) {
+            Ok(id) if id > 0 => Ok(id),
+            Ok(error) if error < 0 => Err(Errno::from_raw(-error)),
+            _ => Err(EIO),
+        }
+    }
+}
+
+fn errno_of(failure: Failure) -> Errno {
+    match failure {
+        Failure::Op(_, errno) => errno,
+        Failure::Dead => ESRCH,
+    }
+}
+
+/// What a new window says before its thread first looks at it.
+fn introduce(from: &Window, to: &Window, spin: bool) {
+    to.vdso.store(from.vdso.load(Relaxed), Relaxed);
+    to.vdso_end.store(from.vdso_end.load(Relaxed), Relaxed);
+    to.fsgsbase.store(from.fsgsbase.load(Relaxed), Relaxed);
+    to.parent.store(std::process::id(), Relaxed);
+    to.spin.store(if spin { super::window::stub_looks() } else { 0 }, Relaxed);
+}
+
+impl Drop for StubThread {
+    fn drop(&mut self) {
+        self.hush();
+        let exits = self.space.end_thread(self.slot, &self.mapping, self.leader);
+        let window = self.mapping.get();
+        if exits && !self.space.is_dead() && self.mapping.has_turn() {
+            window.op_count.store(0, Relaxed);
+            window.fd_count.store(0, Relaxed);
+            window.command.store(command::EXIT, Relaxed);
+            self.mapping.release(false);
+        } else {
+            window.spin.store(0, Relaxed);
+        }
+    }
+}

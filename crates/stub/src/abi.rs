@@ -1,0 +1,186 @@
+//! What the stub and the kernel share: addresses, and the window through which they talk.
+//!
+//! The kernel's `host` crate includes this same file. Every word of a window can be written by the guest at any time:
+//! the kernel reads a word once and checks it, and keeps nothing there that it relies on.
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+/// Where the stub's text lies. Guest addresses are below.
+pub const STUB_BASE: u64 = 0x7ff0_0000_0000;
+/// Bytes reserved for the text; the seccomp filter takes an instruction pointer in them for the stub's own.
+pub const TEXT_LEN: u64 = 0x1_0000;
+
+/// Thread slot `i` begins at `SLOTS + i * SLOT_LEN`: the window, a hole, the signal stack up to the slot's end.
+pub const SLOTS: u64 = 0x7ff1_0000_0000;
+/// Bytes of a slot; slots are aligned to it, so that a signal handler finds its window from its stack pointer.
+pub const SLOT_LEN: u64 = 0x1_0000;
+/// How many slots there are.
+pub const SLOT_COUNT: u64 = 0x1_0000;
+/// Bytes of a window: one page of [`Window`], then the data area.
+pub const WINDOW_LEN: u64 = 0x5000;
+/// Where in a window the data area begins.
+pub const DATA_OFFSET: u64 = 0x1000;
+/// Bytes of the data area.
+pub const DATA_LEN: u64 = WINDOW_LEN - DATA_OFFSET;
+/// Where in a slot the signal stack begins.
+pub const STACK_OFFSET: u64 = 0x8000;
+/// Bytes of a signal stack.
+pub const STACK_LEN: u64 = SLOT_LEN - STACK_OFFSET;
+
+/// The descriptor of the control socket.
+pub const CONTROL: i32 = 3;
+/// The signal that stops a running guest (SIGURG).
+pub const PREEMPT: i32 = 23;
+
+/// clone(2) flags of a fork: CLONE_PARENT | SIGCHLD.
+pub const FORK_FLAGS: u64 = 0x8000 | 17;
+/// clone(2) flags of a thread: VM | FS | FILES | SIGHAND | THREAD | SYSVSEM.
+pub const THREAD_FLAGS: u64 = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000;
+
+/// Bits of [`Window::turn`].
+pub mod turn {
+    /// Set while it is the kernel's turn.
+    pub const KERNEL: u32 = 1;
+    /// Set by a kick, so that a kernel thread about to sleep on the word does not.
+    pub const KICK: u32 = 2;
+    /// Set, with `KERNEL`, when the thread has left its stack for good.
+    pub const GONE: u32 = 4;
+}
+
+/// Values of [`Window::event`].
+pub mod event {
+    /// A new thread, a forked child or the first process waits for its first command.
+    pub const READY: u32 = 1;
+    /// A signal was delivered in guest code.
+    pub const SIGNAL: u32 = 2;
+    /// The command is done; `ret` is its result.
+    pub const DONE: u32 = 3;
+    /// Operation `index` failed with `ret`.
+    pub const OP_FAILED: u32 = 4;
+}
+
+/// Values of [`Window::command`]. Operations are done first.
+pub mod command {
+    /// Return to the guest with `regs`.
+    pub const RESUME: u32 = 1;
+    /// Nothing more than the operations.
+    pub const BATCH: u32 = 2;
+    /// Fork the process; the first two descriptors are the child's control socket and window.
+    pub const FORK: u32 = 3;
+    /// Make a thread in `slot`; the first descriptor, if any, is its window.
+    pub const THREAD: u32 = 4;
+    /// End the thread.
+    pub const EXIT: u32 = 5;
+    /// Copy `len` bytes from guest memory at `addr` to the data area; `ret` is the count.
+    pub const COPY_OUT: u32 = 6;
+    /// Copy `len` bytes from the data area to guest memory at `addr`; `ret` is the count.
+    pub const COPY_IN: u32 = 7;
+}
+
+/// Operations in a batch.
+pub const OPS: usize = 64;
+/// Descriptors in a batch.
+pub const FDS: usize = 16;
+
+/// One host call: its number, then its arguments. The fifth argument of mmap is an index into the batch's descriptors,
+/// unless it is -1.
+pub type Op = [AtomicU64; 7];
+
+/// Words of [`Window::regs`]: the 23 of `gregset_t` in their order, then the FS and GS bases.
+pub const REGS: usize = 25;
+/// Index of the FS base.
+pub const FS_BASE: usize = 23;
+/// Index of the GS base.
+pub const GS_BASE: usize = 24;
+
+/// The first page of a window.
+#[repr(C)]
+pub struct Window {
+    /// Whose turn it is: a shared futex word of the bits in [`turn`].
+    pub turn: AtomicU32,
+    /// The stub sleeps, or is about to.
+    pub stub_waits: AtomicU32,
+    /// The kernel sleeps, or is about to.
+    pub kernel_waits: AtomicU32,
+    /// How many times the stub looks before it sleeps; read at each look, so that 0 sends it to sleep at once.
+    pub spin: AtomicU32,
+    /// What the stub wants to say.
+    pub event: AtomicU32,
+    /// si_signo.
+    pub signal: AtomicU32,
+    /// si_code.
+    pub code: AtomicU32,
+    /// What the stub is to do.
+    pub command: AtomicU32,
+    /// How many of `ops` to do.
+    pub op_count: AtomicU32,
+    /// How many descriptors wait on the control socket for this command.
+    pub fd_count: AtomicU32,
+    /// The new thread's slot.
+    pub slot: AtomicU32,
+    /// Of the operation that failed.
+    pub index: AtomicU32,
+    /// For SIGSYS: the system call number and AUDIT_ARCH.
+    pub syscall: AtomicU32,
+    /// See `syscall`.
+    pub arch: AtomicU32,
+    /// Whether FS and GS base are set by instruction, not by arch_prctl.
+    pub fsgsbase: AtomicU32,
+    /// The kernel's process id.
+    pub parent: AtomicU32,
+    /// si_addr, or a copy's guest address.
+    pub addr: AtomicU64,
+    /// A copy's length.
+    pub len: AtomicU64,
+    /// A command's result, or minus an errno.
+    pub ret: AtomicU64,
+    /// Where the signal frame's ucontext is.
+    pub frame: AtomicU64,
+    /// Where the signal frame's vector state is.
+    pub fpstate: AtomicU64,
+    /// Known to the kernel alone until it is put here; identifies the process that has this window.
+    pub nonce: AtomicU64,
+    /// Where the host's vDSO begins.
+    pub vdso: AtomicU64,
+    /// Where the host's vDSO ends.
+    pub vdso_end: AtomicU64,
+    /// The guest's registers.
+    pub regs: [AtomicU64; REGS],
+    reserved: [AtomicU64; 23],
+    /// Operations to do before the command.
+    pub ops: [Op; OPS],
+}
+
+const _: () = assert!(size_of::<Window>() == DATA_OFFSET as usize);
+
+/// Most instructions of the filter.
+pub const FILTER_MAX: usize = 640;
+
+/// What the first process is told, as the one message on its control socket; the window's descriptor comes with it.
+#[repr(C)]
+pub struct Hello {
+    /// Instructions in `listener`.
+    pub listener_len: u64,
+    /// Instructions in `filter`.
+    pub filter_len: u64,
+    /// The filter that gives clone to the kernel to decide.
+    pub listener: [u64; 16],
+    /// The filter that says what the stub may call at all.
+    pub filter: [u64; FILTER_MAX],
+}
+
+/// What the first process answers, with the seccomp listener's descriptor.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Answer {
+    /// Minus an errno, or 0.
+    pub error: i64,
+    /// Which step failed, for the message.
+    pub step: u64,
+    /// AT_SYSINFO_EHDR.
+    pub vdso: u64,
+    /// The instruction after the fork's clone.
+    pub fork_site: u64,
+    /// The instruction after the thread's clone.
+    pub thread_site: u64,
+}
