@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+pub mod event;
 pub mod fs;
 pub mod ipc;
 pub mod mm;

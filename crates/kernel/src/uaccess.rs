@@ -78,12 +78,7 @@ impl<T: FromBytes + IntoBytes> UserPtr<T> {
     pub fn read_array(self, count: usize) -> Result<Vec<T>> {
         let mut values = Vec::new();
         values.resize_with(count, T::new_zeroed);
-        let mut addr = self.addr;
-        for value in &mut values {
-            // Elements of a table are few; one copy of the whole would need unsafe code or a second buffer.
-            copy_from_user(addr, value.as_mut_bytes())?;
-            addr = addr.wrapping_add(size_of::<T>() as u64);
-        }
+        copy_from_user(self.addr, values.as_mut_slice().as_mut_bytes())?;
         Ok(values)
     }
 }

@@ -1,1 +1,4 @@
 //! File systems.
+
+pub mod pipefs;
+pub mod pseudo;

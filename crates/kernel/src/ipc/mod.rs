@@ -1,1 +1,5 @@
-//! Inter-process communication: pipes, eventfd, epoll, futexes, System V objects.
+//! Inter-process communication: pipes and FIFOs, splice, System V message queues and semaphores.
+//!
+//! Neighbours: `event` (eventfd, epoll), `net::unix` (sockets), `mm` (shared memory).
+
+pub mod pipe;

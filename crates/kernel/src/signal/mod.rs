@@ -65,6 +65,14 @@ impl Task {
     }
 }
 
+/// Runs `f` under another signal mask.
+pub fn with_temp_mask<R>(_mask: SigSet, f: impl FnOnce() -> abi::Result<R>) -> abi::Result<R> {
+    f()
+}
+
+/// Sends a signal to a thread.
+pub fn send_task(_task: &Task, _info: SigInfo) {}
+
 /// Sends a signal to a process; any thread may take it.
 pub fn send_process(_process: &Process, _info: SigInfo) {}
 

@@ -56,6 +56,8 @@ ranks! {
     IPC = 560,
     FUTEX = 600,
     MM = 610,
+    // Ready list of an epoll: whoever wakes may hold any lock above.
+    EPOLL_WAKE = 790,
     // Wake-up path: nothing is called under these but what stands below.
     WAIT_QUEUE = 800,
     TIMER = 810,

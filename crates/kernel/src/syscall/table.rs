@@ -47,4 +47,22 @@ syscalls! {
     GETPID task::ids::getpid();
     GETPPID task::ids::getppid();
     GETTID task::ids::gettid();
+
+    // ipc: pipes
+    PIPE ipc::pipe::pipe(fds);
+    PIPE2 ipc::pipe::pipe2(fds, flags);
+
+    // event: poll, select, epoll, eventfd
+    POLL event::poll::poll(fds, nfds, timeout);
+    PPOLL event::poll::ppoll(fds, nfds, timeout, sigmask, sigsetsize);
+    SELECT event::select::select(n, readfds, writefds, exceptfds, timeout);
+    PSELECT6 event::select::pselect6(n, readfds, writefds, exceptfds, timeout, sigmask);
+    EPOLL_CREATE event::epoll::epoll_create(size);
+    EPOLL_CREATE1 event::epoll::epoll_create1(flags);
+    EPOLL_CTL event::epoll::epoll_ctl(epfd, op, fd, event);
+    EPOLL_WAIT event::epoll::epoll_wait(epfd, events, maxevents, timeout);
+    EPOLL_PWAIT event::epoll::epoll_pwait(epfd, events, maxevents, timeout, sigmask, sigsetsize);
+    EPOLL_PWAIT2 event::epoll::epoll_pwait2(epfd, events, maxevents, timeout, sigmask, sigsetsize);
+    EVENTFD event::eventfd::eventfd(initval);
+    EVENTFD2 event::eventfd::eventfd2(initval, flags);
 }

@@ -12,3 +12,10 @@ pub fn since_boot() -> u64 {
     let now = host::clock::monotonic();
     now.saturating_sub(*BOOT.get_or_init(|| now))
 }
+
+/// CLOCK_REALTIME.
+pub fn now_realtime() -> abi::time::Timespec {
+    let now = host::clock::realtime();
+    let sec = abi::time::NSEC_PER_SEC;
+    abi::time::Timespec { tv_sec: (now / sec) as i64, tv_nsec: (now % sec) as i64 }
+}

@@ -93,6 +93,16 @@ impl FilesStruct {
         slot.map(|s| s.file.clone()).ok_or(EBADF)
     }
 
+    /// One more than any open descriptor (an upper bound).
+    pub fn len(&self) -> usize {
+        self.table.lock().slots.len()
+    }
+
+    /// Whether no descriptor was ever opened.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Installs `file` at the lowest free number from `from` on. EMFILE at RLIMIT_NOFILE, EINVAL for a `from` beyond.
     pub fn install_from(&self, from: u64, file: Arc<File>, cloexec: bool) -> Result<Fd> {
         let limit = current().process.rlimit(abi::resource::RLIMIT_NOFILE).min(NR_OPEN);

@@ -14,7 +14,7 @@ use abi::Result;
 use abi::errno::{EAGAIN, EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, EOPNOTSUPP, ESPIPE};
 use abi::fcntl::OpenFlags;
 
-use super::{Inode, IovDest, IovSource, Path, PollEvents};
+use super::{FileType, Inode, IovDest, IovSource, Path, PollEvents};
 use crate::sync::{Mutex, MutexGuard, PollTable, Sleep, SpinLock, rank, wait_until};
 use crate::task::{Cred, current};
 
@@ -140,6 +140,12 @@ pub trait FileOps: Any + Send + Sync {
     /// directories are always ready.
     fn poll(&self, file: &File, table: &mut PollTable) -> PollEvents {
         PollEvents::READABLE | PollEvents::WRITABLE
+    }
+
+    /// Whether epoll(7) may watch it: not so regular files and directories, which are always ready.
+    fn can_poll(&self, file: &File) -> bool {
+        let inode = file.inode();
+        !matches!(inode.kind, FileType::Regular | FileType::Dir) || inode.sb.fs_type.name == "anon_inodefs"
     }
 
     /// ioctl(2). ENOTTY for a command that it doesn't know.

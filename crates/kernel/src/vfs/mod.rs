@@ -16,6 +16,7 @@
 //! Object methods never wait for somebody else: they try, and answer EAGAIN. `file.rs` turns that into blocking,
 //! O_NONBLOCK or a poll, so these cannot differ.
 
+pub mod anon;
 mod dentry;
 mod fdtable;
 mod file;
@@ -30,7 +31,7 @@ mod super_block;
 
 pub use dentry::{Dentry, Path};
 pub use fdtable::{Fd, FilesStruct};
-pub use file::{DirEmit, File, FileMode, FileOps, Mapping, MmapRequest, Readdir};
+pub use file::{DirEmit, EpollWatch, File, FileMode, FileOps, Mapping, MmapRequest, Readdir};
 pub use fs_struct::FsStruct;
 pub use inode::{Access, Inode, InodeOps, NewInode};
 pub use iov::{IovDest, IovSource};

@@ -1,0 +1,122 @@
+//! [`Item`]: one descriptor that an epoll watches.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use abi::poll::{EPOLLEXCLUSIVE, EpollEvent};
+
+use super::{ALWAYS, Eventpoll, PRIVATE_BITS};
+use crate::sync::{PollTable, SpinLock, Wakeable, rank};
+use crate::vfs::{File, PollEvents};
+
+/// /proc/sys/fs/epoll/max_user_watches, for all users together.
+pub const MAX_WATCHES: usize = 400_000;
+static WATCHES: AtomicUsize = AtomicUsize::new(0);
+
+/// A watched descriptor. It lives in its epoll's table and on the wait queues of its file.
+pub struct Item {
+    me: Weak<Item>,
+    ep: Weak<Eventpoll>,
+    /// Weak: watching keeps no file open.
+    pub file: Weak<File>,
+    fd: i32,
+    events: AtomicU32,
+    data: AtomicU64,
+    /// On the ready list, or retired; changed under its lock.
+    pub queued: AtomicBool,
+    queues: SpinLock<PollTable>,
+}
+
+impl Item {
+    /// An item that is registered nowhere; none when there are too many.
+    pub fn new(ep: Weak<Eventpoll>, file: &Arc<File>, fd: i32, event: EpollEvent) -> Option<Arc<Item>> {
+        let count = |n| (n < MAX_WATCHES).then_some(n + 1);
+        WATCHES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).ok()?;
+        Some(Arc::new_cyclic(|me| Item {
+            me: me.clone(),
+            ep,
+            file: Arc::downgrade(file),
+            fd,
+            events: AtomicU32::new(event.events | ALWAYS),
+            data: AtomicU64::new(event.data),
+            queued: AtomicBool::new(false),
+            queues: SpinLock::new(rank::LEAF, PollTable::none()),
+        }))
+    }
+
+    /// Wanted events and private bits.
+    pub fn events(&self) -> u32 {
+        self.events.load(Ordering::SeqCst)
+    }
+
+    /// The caller's word.
+    pub fn data(&self) -> u64 {
+        self.data.load(Ordering::SeqCst)
+    }
+
+    /// Replaces events and data.
+    pub fn set(&self, event: EpollEvent) {
+        self.data.store(event.data, Ordering::SeqCst);
+        self.events.store(event.events | ALWAYS, Ordering::SeqCst);
+    }
+
+    /// EPOLLONESHOT: no more events until it is modified.
+    pub fn disarm(&self) {
+        self.events.fetch_and(PRIVATE_BITS, Ordering::SeqCst);
+    }
+
+    /// What the file is ready for now.
+    pub fn poll(&self, file: &File) -> PollEvents {
+        file.ops.poll(file, &mut PollTable::none())
+    }
+
+    /// Stands on the file's queues from now on; what it is ready for.
+    pub fn register(self: &Arc<Self>, file: &File) -> PollEvents {
+        let exclusive = self.events() & EPOLLEXCLUSIVE != 0;
+        let mut table = PollTable::new(self.clone(), exclusive);
+        let found = file.ops.poll(file, &mut table);
+        table.seal();
+        let old = core::mem::replace(&mut *self.queues.lock(), table);
+        drop(old);
+        found
+    }
+
+    /// Leaves the file's queues.
+    pub fn unregister(&self) {
+        let table = core::mem::replace(&mut *self.queues.lock(), PollTable::none());
+        drop(table);
+    }
+
+    /// Its line in /proc/PID/fdinfo.
+    pub fn fdinfo(&self) -> String {
+        let (ino, dev) = match self.file.upgrade() {
+            Some(file) => (file.inode().ino, file.inode().sb.dev),
+            None => (0, 0),
+        };
+        format!(
+            "tfd: {:8} events: {:8x} data: {:16x}  pos:0 ino:{ino:x} sdev:{dev:x}\n",
+            self.fd,
+            self.events(),
+            self.data()
+        )
+    }
+}
+
+impl Wakeable for Item {
+    fn wake(&self, events: PollEvents) -> bool {
+        let wanted = self.events();
+        if events.bits() & wanted & !PRIVATE_BITS == 0 {
+            return false;
+        }
+        let (Some(ep), Some(me)) = (self.ep.upgrade(), self.me.upgrade()) else { return false };
+        let waited = ep.queue(&me);
+        // An exclusive wake-up is spent only if it reached somebody who waits.
+        wanted & EPOLLEXCLUSIVE == 0 || waited
+    }
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        WATCHES.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,146 @@
+//! File systems that nobody mounts: pipefs, sockfs. Their inodes have no directory, only a name that
+//! /proc/PID/fd shows.
+//!
+//! Lock: INODE, over the attributes of one inode.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use abi::Result;
+use abi::errno::EINVAL;
+use abi::fcntl::OpenFlags;
+use abi::stat::Statfs;
+use abi::time::Timespec;
+
+use crate::sync::{SpinLock, rank};
+use crate::task::current;
+use crate::vfs::{
+    Dentry, File, FileMode, FileOps, FileType, FsType, Inode, InodeOps, Kstat, Mount, MountFlags, Path,
+    SetAttr, SetTime, SuperBlock, SuperOps, next_anon_dev,
+};
+
+/// One such file system.
+pub struct PseudoFs {
+    mnt: Arc<Mount>,
+    next_ino: AtomicU64,
+}
+
+/// The `mount` of a type that cannot be mounted.
+pub fn no_mount(_: &'static FsType, _: &[u8], _: u32, _: &[u8]) -> Result<Arc<SuperBlock>> {
+    Err(EINVAL)
+}
+
+impl PseudoFs {
+    /// The instance of `fs_type`; `magic` is statfs(2)'s.
+    pub fn new(fs_type: &'static FsType, magic: i64) -> PseudoFs {
+        let ops = Box::new(PseudoSuper { magic });
+        let sb = SuperBlock::new(fs_type, next_anon_dev(), fs_type.name.as_bytes(), ops);
+        let attr = SpinLock::new(rank::INODE, Attr::new(0o555, 0, 0));
+        let root = Inode::new(&sb, 1, FileType::Dir, Box::new(PseudoInode { attr }));
+        let root = sb.set_root(root);
+        PseudoFs { mnt: Mount::new(&sb, &root, MountFlags::empty()), next_ino: AtomicU64::new(2) }
+    }
+
+    /// A fresh inode, owned by the current task, under the name `PREFIX:[INO]`.
+    pub fn path(&self, prefix: &str, kind: FileType, mode: u32) -> Path {
+        let ino = self.next_ino.fetch_add(1, Ordering::Relaxed);
+        self.make(&format!("{prefix}:[{ino}]"), ino, kind, mode)
+    }
+
+    /// A fresh inode under `name`.
+    pub fn named(&self, name: &str, kind: FileType, mode: u32) -> Path {
+        self.make(name, self.next_ino.fetch_add(1, Ordering::Relaxed), kind, mode)
+    }
+
+    fn make(&self, name: &str, ino: u64, kind: FileType, mode: u32) -> Path {
+        let cred = current().cred();
+        let attr = SpinLock::new(rank::INODE, Attr::new(mode, cred.fsuid, cred.fsgid));
+        let inode = Inode::new(&self.mnt.sb, ino, kind, Box::new(PseudoInode { attr }));
+        let dentry = Dentry::detached(name.as_bytes(), inode);
+        Path { mnt: self.mnt.clone(), dentry }
+    }
+}
+
+/// An open stream file on `path`, with the access of `flags`.
+pub fn stream_file(path: Path, ops: Box<dyn FileOps>, flags: OpenFlags) -> Arc<File> {
+    let mut mode = FileMode::STREAM;
+    mode.set(FileMode::READ, flags.readable());
+    mode.set(FileMode::WRITE, flags.writable());
+    File::new(path, ops, flags, mode)
+}
+
+struct PseudoSuper {
+    magic: i64,
+}
+
+impl SuperOps for PseudoSuper {
+    fn statfs(&self, _: &SuperBlock) -> Result<Statfs> {
+        Ok(Statfs { f_type: self.magic, f_bsize: 4096, f_namelen: 255, f_frsize: 4096, ..Statfs::default() })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Attr {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    atime: Timespec,
+    mtime: Timespec,
+    ctime: Timespec,
+}
+
+impl Attr {
+    fn new(mode: u32, uid: u32, gid: u32) -> Attr {
+        let now = now();
+        Attr { mode, uid, gid, atime: now, mtime: now, ctime: now }
+    }
+}
+
+fn now() -> Timespec {
+    crate::time::now_realtime()
+}
+
+struct PseudoInode {
+    attr: SpinLock<Attr>,
+}
+
+impl InodeOps for PseudoInode {
+    fn getattr(&self, inode: &Inode) -> Result<Kstat> {
+        let attr = *self.attr.lock();
+        Ok(Kstat {
+            dev: inode.sb.dev,
+            ino: inode.ino,
+            mode: inode.kind.bits() | attr.mode,
+            nlink: 1,
+            uid: attr.uid,
+            gid: attr.gid,
+            rdev: 0,
+            size: 0,
+            blksize: 4096,
+            blocks: 0,
+            atime: attr.atime,
+            mtime: attr.mtime,
+            ctime: attr.ctime,
+            btime: None,
+        })
+    }
+
+    fn setattr(&self, _: &Inode, set: &SetAttr) -> Result<()> {
+        if set.size.is_some() {
+            return Err(EINVAL);
+        }
+        let now = now();
+        let time = |set: SetTime| match set {
+            SetTime::Now => now,
+            SetTime::At(at) => at,
+        };
+        let mut attr = self.attr.lock();
+        attr.mode = set.mode.map_or(attr.mode, |m| m & 0o7777);
+        attr.uid = set.uid.unwrap_or(attr.uid);
+        attr.gid = set.gid.unwrap_or(attr.gid);
+        attr.atime = set.atime.map_or(attr.atime, time);
+        attr.mtime = set.mtime.map_or(attr.mtime, time);
+        attr.ctime = set.ctime.map_or(attr.ctime, time);
+        Ok(())
+    }
+}
