@@ -47,4 +47,10 @@ syscalls! {
     GETPID task::ids::getpid();
     GETPPID task::ids::getppid();
     GETTID task::ids::gettid();
+
+    // mm
+    MMAP mm::mmap::mmap(addr, length, prot, flags, fd, offset);
+    MUNMAP mm::mmap::munmap(addr, length);
+    BRK mm::mmap::brk(addr);
+    REMAP_FILE_PAGES mm::mmap::remap_file_pages(addr, size, prot, pgoff, flags);
 }
