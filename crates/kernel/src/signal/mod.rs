@@ -84,3 +84,8 @@ pub fn syscall_exit(task: &Task, result: abi::Result<u64>) {
     let rax = result.unwrap_or_else(abi::Errno::to_rax);
     let _ = task.with_regs(|r| r.rax = rax);
 }
+
+/// Sends a signal that the running instruction has caused: it can be neither blocked nor ignored.
+pub fn force(task: &Task, info: SigInfo) {
+    crate::task::exit::kill_process(task, info.si_signo as u32);
+}

@@ -65,4 +65,9 @@ syscalls! {
     EPOLL_PWAIT2 event::epoll::epoll_pwait2(epfd, events, maxevents, timeout, sigmask, sigsetsize);
     EVENTFD event::eventfd::eventfd(initval);
     EVENTFD2 event::eventfd::eventfd2(initval, flags);
+    // mm
+    MMAP mm::mmap::mmap(addr, length, prot, flags, fd, offset);
+    MUNMAP mm::mmap::munmap(addr, length);
+    BRK mm::mmap::brk(addr);
+    REMAP_FILE_PAGES mm::mmap::remap_file_pages(addr, size, prot, pgoff, flags);
 }

@@ -120,6 +120,8 @@ pub struct Task {
     pub maj_flt: AtomicU64,
     /// Children's completion of vfork(2): the parent waits until it is true.
     pub vfork_done: SpinLock<Option<Arc<VforkDone>>>,
+    /// Changes of its memory that the host has not confirmed.
+    pub undo: crate::mm::UndoLog,
 }
 
 /// What a vfork(2) parent waits for: the child has left its address space.
@@ -187,6 +189,9 @@ pub struct TaskParts {
 impl Task {
     /// A task that nobody runs yet; [`crate::sched::spawn_kernel_task`] gives it a body.
     pub fn new(parts: TaskParts) -> Arc<Task> {
+        if let Some(mm) = &parts.mm {
+            mm.add_user();
+        }
         Arc::new_cyclic(|me| Task {
             tid: parts.tid,
             process: parts.process,
@@ -222,6 +227,7 @@ impl Task {
             min_flt: AtomicU64::new(0),
             maj_flt: AtomicU64::new(0),
             vfork_done: SpinLock::new(rank::LEAF, None),
+            undo: crate::mm::UndoLog::default(),
         })
     }
 
@@ -247,7 +253,14 @@ impl Task {
 
     /// Replaces the address space (execve, exit); the old one is the caller's to drop.
     pub fn set_mm(&self, mm: Option<Arc<Mm>>) -> Option<Arc<Mm>> {
-        core::mem::replace(&mut *self.mm.lock(), mm)
+        if let Some(mm) = &mm {
+            mm.add_user();
+        }
+        let old = core::mem::replace(&mut *self.mm.lock(), mm);
+        if let Some(old) = &old {
+            old.remove_user();
+        }
+        old
     }
 
     /// Open files; ESRCH after exit.

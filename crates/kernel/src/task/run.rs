@@ -30,7 +30,11 @@ fn user_loop(task: &Arc<Task>) {
                 return;
             }
         }
-        match sched::run_user(task) {
+        let event = sched::run_user(task);
+        if !matches!(event, Event::BatchFailed { .. }) {
+            mm::batch_landed(task);
+        }
+        match event {
             Event::Syscall { abi } => handle_syscall(task, abi),
             Event::Fault(fault) => mm::handle_fault(task, &fault),
             Event::Interrupted => {}
