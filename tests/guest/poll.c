@@ -82,7 +82,7 @@ TEST {
   R(w.tv_sec * 1000000000 + w.tv_nsec);
   SECTION("select");
   fd_set r, wr, e;
-  FD_ZERO(&r), FD_ZERO(&wr), FD_ZERO(&e);
+  FD_ZERO(&r); FD_ZERO(&wr); FD_ZERO(&e);
   FD_SET(p[0], &r), FD_SET(f, &r), FD_SET(p[1], &wr), FD_SET(p[0], &e);
   struct timeval tv = {0, 0};
   R(select(f + 1, &r, &wr, &e, &tv));
@@ -91,10 +91,10 @@ TEST {
   R(!!FD_ISSET(p[1], &wr));
   R(!!FD_ISSET(p[0], &e));
   tv = (struct timeval){0, 30000};
-  FD_ZERO(&r), FD_SET(p[0], &r);
+  FD_ZERO(&r); FD_SET(p[0], &r);
   R(select(p[0] + 1, &r, 0, 0, &tv));
   R(tv.tv_usec);
-  FD_ZERO(&r), FD_SET(500, &r);
+  FD_ZERO(&r); FD_SET(500, &r);
   tv = (struct timeval){0, 0};
   R(select(501, &r, 0, 0, &tv));
   R(select(-1, &r, 0, 0, &tv));
@@ -102,11 +102,11 @@ TEST {
   R(select(1, 0, 0, 0, &tv));
   tv = (struct timeval){0, 0};
   R(select(10, (void *)8, 0, 0, &tv));
-  FD_ZERO(&r), FD_SET(q[1], &r), FD_ZERO(&wr), FD_SET(q[1], &wr), FD_ZERO(&e);
+  FD_ZERO(&r); FD_SET(q[1], &r); FD_ZERO(&wr); FD_SET(q[1], &wr); FD_ZERO(&e);
   R(select(q[1] + 1, &r, &wr, &e, &tv));
   raise(SIGUSR1);
   w = (struct timespec){5, 0};
-  FD_ZERO(&r), FD_SET(p[0], &r);
+  FD_ZERO(&r); FD_SET(p[0], &r);
   R(pselect(p[0] + 1, &r, 0, 0, &w, &none));
   R(hits);
   R(w.tv_sec);
