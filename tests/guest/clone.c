@@ -9,6 +9,7 @@ static int fn(void *a) { shared = (long)a; tid_seen = syscall(SYS_gettid); retur
 static int fdfn(void *a) { close((long)a); return 0; }
 static int dirfn(void *a) { (void)a; return chdir("/") ? 1 : 0; }
 static int sigfn(void *a) { (void)a; signal(SIGUSR1, SIG_IGN); return 0; }
+static int slow(void *a) { (void)a; t_sleep(30); return 0; }
 static int thr(void *a) { (void)a; shared = getpid(); syscall(SYS_exit, 0); return 0; }
 static long c3(struct clone_args *a, size_t n) {
   long r = syscall(SYS_clone3, a, n);
@@ -84,7 +85,6 @@ TEST {
   R(n);
   SECTION("CLONE_VFORK");
   long t0 = t_ms();
-  int slow(void *a) { (void)a; t_sleep(30); return 0; }
   p = clone(slow, stack[1], CLONE_VFORK | SIGCHLD, 0);
   CK(t_ms() - t0 >= 29);
   t_wait(p);

@@ -54,6 +54,13 @@ static void aux(void) {
   CK(!strcmp(strrchr(l, '/'), strrchr(self, '/')));
   exit(0);
 }
+static int q[2];
+static void *execer(void *a) {
+  dup2(q[1], 1);
+  execl("/bin/sh", "sh", "-c", "echo $$; ls /proc/self/task | wc -l", (char *)0);
+  return a;
+}
+static void *idle(void *a) { for (;;) pause(); return a; }
 static int run(const char *p, char **av, char **ev) {
   return CHILD(execve(p, av, ev); printf("  execve: %s\n", t_res(-1)); _exit(126));
 }
@@ -64,6 +71,7 @@ TEST {
   if (argc > 1 && !strcmp(argv[1], "show")) show(argc, argv);
   if (argc > 1 && !strcmp(argv[1], "survive")) survive();
   if (argc > 1 && !strcmp(argv[1], "aux")) aux();
+  if (argc > 1 && !strcmp(argv[1], "hold")) for (;;) pause();
   if (argc > 2) show(argc, argv);
   t_tmpdir();
   symlink(self, "me");
@@ -143,11 +151,12 @@ TEST {
   RUN("./copy", "copy", "show");
   close(f);
   RUN("./copy", "copy", "show");
-  int p[2];
-  pipe(p);
   pid_t c = fork();
-  if (!c) { dup2(p[0], 0); close(p[1]); execl("./copy", "copy", "hold", (char *)0); _exit(1); }
-  (void)c;
+  if (!c) { execl("./copy", "copy", "hold", (char *)0); _exit(1); }
+  CK(UNTIL(open("copy", O_RDWR) < 0));
+  R(open("copy", O_RDWR));
+  R(truncate("copy", 0));
+  R(unlink("copy"));
   kill(c, SIGKILL), t_wait(c);
   SECTION("what survives");
   sigset_t m;
@@ -167,14 +176,11 @@ TEST {
   int sf = open("sh", O_RDONLY | O_CLOEXEC);
   CHILDST("script by closing fd", syscall(SYS_execveat, sf, "", av, ev, AT_EMPTY_PATH); printf("%s\n", t_res(-1)));
   SECTION("from a thread: the others go, the pid stays");
-  int q[2];
   pipe(q);
   c = fork();
   if (!c) {
-    void *tf(void *a) { (void)a; dup2(q[1], 1); execl("/bin/sh", "sh", "-c", "echo $$; ls /proc/self/task | wc -l", (char *)0); return 0; }
     pthread_t th;
-    void *idle(void *a) { (void)a; for (;;) pause(); }
-    pthread_create(&th, 0, idle, 0), pthread_create(&th, 0, tf, 0);
+    pthread_create(&th, 0, idle, 0), pthread_create(&th, 0, execer, 0);
     for (;;) pause();
   }
   close(q[1]);

@@ -5,7 +5,7 @@ static void chld(int s, siginfo_t *i, void *u) { (void)s; (void)u; n++, code = i
 static volatile int conts;
 static void cont(int s) { (void)s; conts++; }
 static volatile long *ctr;
-static void *spin(void *a) { for (;;) ctr[(long)a]++; }
+static void *spin(void *a) { for (;;) ctr[(long)a]++; return a; }
 TEST {
   int st;
   ctr = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
