@@ -151,9 +151,12 @@ TEST {
   RUN("./copy", "copy", "show");
   close(f);
   RUN("./copy", "copy", "show");
-  pid_t c = fork();
+  pid_t c;
+  int ready[2];
+  pipe2(ready, O_CLOEXEC);
+  c = fork();
   if (!c) { execl("./copy", "copy", "hold", (char *)0); _exit(1); }
-  CK(UNTIL(open("copy", O_RDWR) < 0));
+  close(ready[1]), read(ready[0], t, 1);
   R(open("copy", O_RDWR));
   R(truncate("copy", 0));
   R(unlink("copy"));

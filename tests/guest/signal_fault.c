@@ -21,7 +21,10 @@ static volatile int traps;
 static void trapped(int s, siginfo_t *i, void *u) { (void)s; (void)u; traps++; si.si_code = i->si_code; ((ucontext_t *)u)->uc_mcontext.gregs[REG_EFL] &= ~0x100; }
 TEST {
   t_tmpdir();
-  struct sigaction a = {.sa_sigaction = h, .sa_flags = SA_SIGINFO | SA_NODEFER};
+  struct sigaction a = {.sa_sigaction = h, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+  static char alt[65536];
+  stack_t ss = {.ss_sp = alt, .ss_size = sizeof alt};
+  sigaltstack(&ss, 0);
   int sg[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
   for (int i = 0; i < 6; i++) sigaction(sg[i], &a, 0);
   char *ro = mmap(0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *no = mmap(0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -99,7 +102,7 @@ TEST {
   CHILDST("SIGFPE", signal(SIGFPE, SIG_DFL); one = one / z);
   CHILDST("SIGILL", signal(SIGILL, SIG_DFL); asm volatile("ud2"));
   CHILDST("SIGTRAP", signal(SIGTRAP, SIG_DFL); asm volatile("int3"));
-  CHILDST("bad stack for the handler", a.sa_sigaction = h; sigaction(SIGSEGV, &a, 0); asm volatile("mov $16, %%rsp\n mov (%%rsp), %%rax" : : : "memory"));
+  CHILDST("bad stack for the handler", a.sa_sigaction = h; a.sa_flags = SA_SIGINFO; sigaction(SIGSEGV, &a, 0); asm volatile("mov $16, %%rsp\n mov (%%rsp), %%rax" : : : "memory"));
   CHILDST("bad sigreturn", asm volatile("mov $64, %%rsp\n mov $15, %%eax\n syscall" : : : "memory"));
   SECTION("system calls give EFAULT instead");
   signal(SIGSEGV, SIG_DFL);
