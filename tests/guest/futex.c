@@ -2,6 +2,7 @@
 #include "t.h"
 #include <linux/futex.h>
 static long fx(int *u, int op, int v, void *t, int *u2, int v3) { return syscall(SYS_futex, u, op, v, t, u2, v3); }
+#define ONE (void *)1l
 static int w1, w2, woken;
 static void *waiter(void *a) { fx(a, FUTEX_WAIT_PRIVATE, 0, 0, 0, 0); __sync_fetch_and_add(&woken, 1); return 0; }
 static void *bits(void *a) { fx(&w1, FUTEX_WAIT_BITSET_PRIVATE, 0, 0, 0, (long)a); __sync_fetch_and_add(&woken, (long)a); return 0; }
@@ -55,7 +56,7 @@ TEST {
   R(fx(&w1, FUTEX_CMP_REQUEUE_PRIVATE, -1, (void *)2, &w2, 0));
   SECTION("bitset");
   woken = 0;
-  for (long i = 0; i < 3; i++) pthread_create(&th[i], 0, bits, (void *)(1 << i));
+  for (long i = 0; i < 3; i++) pthread_create(&th[i], 0, bits, (void *)(1l << i));
   CK(UNTIL(nwait() >= 3));
   t_sleep(20);
   R(fx(&w1, FUTEX_WAKE_BITSET_PRIVATE, 10, 0, 0, 2));
@@ -64,11 +65,11 @@ TEST {
   for (int i = 0; i < 3; i++) pthread_join(th[i], 0);
   SECTION("wake_op");
   w1 = 0, w2 = 5;
-  R(fx(&w1, FUTEX_WAKE_OP_PRIVATE, 1, (void *)1, &w2, FUTEX_OP(FUTEX_OP_ADD, 3, FUTEX_OP_CMP_EQ, 5)));
+  R(fx(&w1, FUTEX_WAKE_OP_PRIVATE, 1, ONE, &w2, FUTEX_OP(FUTEX_OP_ADD, 3, FUTEX_OP_CMP_EQ, 5)));
   R(w2);
-  R(fx(&w1, FUTEX_WAKE_OP_PRIVATE, 1, (void *)1, &w2, FUTEX_OP(FUTEX_OP_XOR, 1, FUTEX_OP_CMP_GT, 5)));
+  R(fx(&w1, FUTEX_WAKE_OP_PRIVATE, 1, ONE, &w2, FUTEX_OP(FUTEX_OP_XOR, 1, FUTEX_OP_CMP_GT, 5)));
   R(w2);
-  R(fx(&w1, FUTEX_WAKE_OP_PRIVATE, 1, (void *)1, (int *)8, 0));
+  R(fx(&w1, FUTEX_WAKE_OP_PRIVATE, 1, ONE, (int *)8, 0));
   SECTION("between processes");
   int *sh = mmap(0, 4096, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   pid_t c = fork();

@@ -46,7 +46,7 @@ TEST {
     printf("clock %d: %d res %d\n", ids[i], g, clock_getres(ids[i], &b));
   }
   R(clock_gettime(55, &t));
-  R(clock_gettime(CLOCK_REALTIME, (void *)8) == -1 || 1);
+  R(syscall(SYS_clock_gettime, CLOCK_REALTIME, 8));
   if (geteuid()) R(clock_settime(CLOCK_REALTIME, &t));
   R(clock_settime(CLOCK_MONOTONIC, &t));
   struct timespec a, b;
