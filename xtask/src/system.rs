@@ -7,7 +7,7 @@ use crate::TestArgs;
 use crate::place::Place;
 use crate::process::{self, Outcome};
 use crate::system_table::{CASES, Case, Job, Want};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -88,12 +88,13 @@ fn guest(place: &Place, args: &[&str]) -> Command {
     c
 }
 
-/// A driver where the test user can read it.
-fn staged(place: &Place, file: &str) -> Result<std::path::PathBuf, String> {
-    let to = place.bin.join(file);
-    let from = place.root.join("tests/system").join(file);
-    std::fs::copy(&from, &to).map_err(|e| format!("{}: {e}", from.display()))?;
-    Ok(to)
+/// A driver where the test user can read it, beside what it imports.
+fn staged(place: &Place, file: &str) -> Result<PathBuf, String> {
+    for name in ["term.py", file] {
+        let from = place.root.join("tests/system").join(name);
+        std::fs::copy(&from, place.bin.join(name)).map_err(|e| format!("{}: {e}", from.display()))?;
+    }
+    Ok(place.bin.join(file))
 }
 
 fn check(o: &Outcome, want: Want, status: &str) -> Result<(), String> {
