@@ -1,3 +1,70 @@
-//! Developer tasks.
+//! Developer tasks: the guest tests, the whole-system tests and the bench.
+//!
+//! Each task is a module; [`process`] runs a program with a deadline and [`place`] knows where things lie and as which
+//! user the tests run.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod bench;
+mod guest;
+mod place;
+mod process;
+mod system;
+mod system_table;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK [OPTIONS]
+
+  guest-tests [--native-only] [--ruml PATH] [FILTER]   plain C programs, on the host and in ruml; both must agree
+  system-tests [--native-only] [--ruml PATH] [FILTER]  whole programs in a ruml guest
+  bench [--only A,B] [--runs N] [--native-only] [--no-pin] [--ruml PATH] [--uml PATH]
+                                                       figures beside native and UML, as a Markdown table
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let task = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let done = match task.as_str() {
+        "guest-tests" => guest::main(&rest),
+        "system-tests" => system::main(&rest),
+        "bench" => bench::main(&rest),
+        "" | "-h" | "--help" | "help" => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(format!("no task '{other}'\n{USAGE}")),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("xtask {task}: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What the test tasks share on their command lines.
+struct TestArgs {
+    native_only: bool,
+    ruml: Option<String>,
+    filter: Option<String>,
+}
+
+impl TestArgs {
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let mut parsed = Self { native_only: false, ruml: None, filter: None };
+        let mut it = args.iter();
+        while let Some(a) = it.next() {
+            match a.as_str() {
+                "--native-only" => parsed.native_only = true,
+                "--ruml" => parsed.ruml = Some(it.next().ok_or("--ruml needs a path")?.clone()),
+                f if !f.starts_with('-') && parsed.filter.is_none() => parsed.filter = Some(f.to_string()),
+                other => return Err(format!("unknown argument '{other}'")),
+            }
+        }
+        Ok(parsed)
+    }
+}

@@ -1,0 +1,98 @@
+/* mremap, madvise, brk, stack growth. */
+#include "t.h"
+#define PG 4096
+#define M(e) ({ void *p_ = (e); printf("%s = %s\n", #e, p_ == MAP_FAILED ? t_res(-1) : "ok"); p_; })
+static char *an(size_t n) { return mmap(0, n, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }
+static int deep(int n) { volatile char b[PG]; b[0] = n; return n ? deep(n - 1) + (b[0] == (char)n) : 1; }
+TEST {
+  SECTION("mremap");
+  char *a = an(8 * PG);
+  memset(a, 'a', 8 * PG);
+  munmap(a + 4 * PG, 4 * PG);
+  CK(mremap(a, 4 * PG, 8 * PG, 0) == a);
+  R(a[5 * PG]);
+  R(a[3 * PG]);
+  CK(mremap(a, 8 * PG, 2 * PG, 0) == a);
+  CHILDST("cut off", signal(SIGSEGV, SIG_DFL); a[2 * PG] = 1);
+  mmap(a + 2 * PG, PG, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  mmap(a + 3 * PG, PG, 1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  M(mremap(a, 3 * PG, 64 * PG, 0));
+  char *b = M(mremap(a, 2 * PG, 600 * PG, MREMAP_MAYMOVE));
+  CK(b != a);
+  R(b[0] + b[2 * PG - 1] + b[599 * PG]);
+  CHILDST("old place", signal(SIGSEGV, SIG_DFL); *(volatile char *)a);
+  char *to = an(600 * PG);
+  CK(mremap(b, 600 * PG, 600 * PG, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+  R(to[0]);
+  M(mremap(to, PG, PG, MREMAP_FIXED, to + 10 * PG));
+  M(mremap(to, 4 * PG, 4 * PG, MREMAP_MAYMOVE | MREMAP_FIXED, to + PG));
+  M(mremap(to + 1, PG, 2 * PG, MREMAP_MAYMOVE));
+  M(mremap(to, PG, 0, MREMAP_MAYMOVE));
+  M(mremap((void *)PG, PG, 2 * PG, MREMAP_MAYMOVE));
+  M(mremap(to, PG, PG, 0x100));
+  char *d = M(mremap(to, PG, PG, MREMAP_MAYMOVE | MREMAP_DONTUNMAP));
+  R(d[0]);
+  R(to[0]);
+  char *sh = mmap(0, 2 * PG, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  sh[0] = 's';
+  char *dup = M(mremap(sh, 0, 2 * PG, MREMAP_MAYMOVE));
+  dup[1] = 'd';
+  R(sh[1]);
+  R(dup[0]);
+  M(mremap(to, 0, PG, MREMAP_MAYMOVE));
+  SECTION("mremap of a file");
+  t_tmpdir();
+  int fd = open("f", O_RDWR | O_CREAT, 0644);
+  ftruncate(fd, 4 * PG), pwrite(fd, "third", 5, 2 * PG);
+  char *f = mmap(0, PG, 3, MAP_SHARED, fd, 0);
+  f = M(mremap(f, PG, 4 * PG, MREMAP_MAYMOVE));
+  S(f + 2 * PG);
+  SECTION("madvise");
+  char *m = an(4 * PG);
+  memset(m, 'm', 4 * PG);
+  R(madvise(m, 2 * PG, MADV_DONTNEED));
+  R(m[0] + m[2 * PG]);
+  R(madvise(f, PG, MADV_DONTNEED));
+  S(f + 2 * PG);
+  f[0] = 'k';
+  R(madvise(f, PG, MADV_DONTNEED));
+  R(f[0]);
+  R(madvise(m + 1, PG, MADV_DONTNEED));
+  R(madvise(m, PG, 9999));
+  R(madvise(m, 0, MADV_DONTNEED));
+  R(madvise(m, PG, MADV_WILLNEED));
+  R(madvise(m, PG, MADV_SEQUENTIAL));
+  R(madvise(m, PG, MADV_FREE));
+  R(madvise(f, PG, MADV_FREE));
+  R(madvise(sh, 2 * PG, MADV_REMOVE));
+  R(sh[0]);
+  munmap(m + PG, PG);
+  memset(m + 2 * PG, 'q', PG);
+  R(madvise(m, 4 * PG, MADV_DONTNEED));
+  R(m[2 * PG]);
+  char *priv = mmap(0, PG, 3, MAP_PRIVATE, fd, 2 * PG);
+  priv[0] = 'X';
+  madvise(priv, PG, MADV_DONTNEED);
+  S(priv);
+  SECTION("brk");
+  char *b0 = sbrk(0);
+  CK(sbrk(10 * PG) == b0);
+  b0[0] = 1, b0[10 * PG - 1] = 2;
+  CK(sbrk(0) == b0 + 10 * PG);
+  CK(sbrk(-5 * PG) == b0 + 10 * PG);
+  CK(sbrk(5 * PG) == b0 + 5 * PG);
+  R(b0[10 * PG - 1]);
+  R(b0[0]);
+  R(brk((void *)PG));
+  CK(syscall(SYS_brk, 0) == syscall(SYS_brk, PG));
+  struct rlimit rl = {1 << 20, 1 << 20};
+  CHILDST("RLIMIT_DATA", setrlimit(RLIMIT_DATA, &rl); R(sbrk(1 << 21) == (void *)-1 ? -1 : 0));
+  SECTION("the stack grows");
+  R(deep(500));
+  CHILDST("to its limit", rl.rlim_cur = rl.rlim_max = 512 << 10; setrlimit(RLIMIT_STACK, &rl); signal(SIGSEGV, SIG_DFL); deep(1000));
+  CHILDST("far below", signal(SIGSEGV, SIG_DFL); char here; *(volatile char *)(&here - (1 << 20)) = 1);
+  CHILDST("below the limit", signal(SIGSEGV, SIG_DFL); char here; *(volatile char *)(&here - (64 << 20)) = 1);
+  SECTION("RLIMIT_AS");
+  CHILDST("child", rl.rlim_cur = rl.rlim_max = 64 << 20; setrlimit(RLIMIT_AS, &rl); M(mmap(0, 128 << 20, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+          M(mmap(0, 1 << 20, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+}
