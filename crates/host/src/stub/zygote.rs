@@ -106,8 +106,7 @@ pub(crate) fn start() -> std::result::Result<(), String> {
     let mapping = Arc::new(Mapping::new().map_err(|e| failed("shared memory", e))?);
     let window = mapping.get();
     // SAFETY: getauxval has no preconditions.
-    let (hwcap2, vdso) =
-        unsafe { (libc::getauxval(libc::AT_HWCAP2), libc::getauxval(libc::AT_SYSINFO_EHDR)) };
+    let hwcap2 = unsafe { libc::getauxval(libc::AT_HWCAP2) };
     window.fsgsbase.store((hwcap2 >> 1 & 1) as u32, Relaxed);
     let mut nonce = [0; 8];
     random::fill(&mut nonce);

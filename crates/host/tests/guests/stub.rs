@@ -1,8 +1,6 @@
 //! Guest threads on the real host: events, memory, forks, threads.
 
-mod guest;
-
-use guest::*;
+use crate::guest::*;
 use host::cpu::Cpu;
 use host::stub::*;
 

@@ -1,13 +1,11 @@
 //! The guest's vDSO, called from guest code.
 
-mod guest;
-
-use guest::*;
+use crate::guest::*;
 use host::cpu::Cpu;
 use host::{clock, vdso};
 use std::arch::global_asm;
 
-guest::code! {
+code! {
     // Calls rbx, then exits with its result in rdi.
     call: "call rbx", "mov rdi, rax", "mov eax, 60", "syscall";
 }
