@@ -51,4 +51,32 @@ fn main() {
             &format!("link-arg=-Wl,-T,{}", stub.join("stub.ld").display()),
         ],
     );
+
+    // A shared object without rustc's own version script, so it is linked here.
+    build(
+        &out,
+        vdso.join("lib.rs").to_str().expect("a UTF-8 path"),
+        "vdso",
+        &[
+            "--crate-type",
+            "lib",
+            "--emit",
+            "obj",
+            "-C",
+            "relocation-model=pic",
+            "-C",
+            "force-unwind-tables=yes",
+        ],
+    );
+    let status = Command::new(env::var("CC").unwrap_or_else(|_| "cc".into()))
+        .args(["-shared", "-nostdlib", "-nostartfiles", "-s", "-Wl,-soname,linux-vdso.so.1"])
+        .args(["-Wl,--hash-style=both", "-Wl,--eh-frame-hdr", "-Wl,-Bsymbolic", "-Wl,--build-id=none"])
+        .arg(format!("-Wl,-T,{}", vdso.join("vdso.ld").display()))
+        .arg(format!("-Wl,--version-script={}", vdso.join("vdso.map").display()))
+        .arg("-o")
+        .arg(out.join("vdso.so"))
+        .arg(out.join("vdso"))
+        .status()
+        .unwrap_or_else(|e| panic!("cannot run cc for the vDSO: {e}"));
+    assert!(status.success(), "linking the vDSO failed");
 }

@@ -2,7 +2,8 @@
 //!
 //! With `shared` a second vCPU counts as busy, so that vCPU and stub share one core even where there are two.
 
-#[path = "../tests/guest/mod.rs"]
+#[path = "../tests/guests/guest.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests use the rest")]
 mod guest;
 
 use guest::*;

@@ -45,7 +45,7 @@ pub(crate) fn futex_wake(word: &AtomicU32, shared: bool) {
 const MAX_FDS: usize = 16;
 
 #[repr(C, align(8))]
-struct Control([u8; unsafe { libc::CMSG_SPACE((MAX_FDS * size_of::<RawFd>()) as u32) } as usize]);
+struct Control([u8; size_of::<libc::cmsghdr>() + MAX_FDS * size_of::<RawFd>()]);
 
 /// Sends bytes and descriptors (at most 16) over a socket.
 pub(crate) fn send_fds(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> abi::Result<()> {

@@ -52,7 +52,9 @@ global_asm!(
 /// Copies `len` bytes that do not overlap.
 pub fn bytes(to: u64, from: u64, len: u64) {
     // SAFETY: callers pass ranges in the stub's own memory.
-    unsafe { asm!("rep movsb", inout("rdi") to => _, inout("rsi") from => _, inout("rcx") len => _, options(nostack)) };
+    unsafe {
+        asm!("rep movsb", inout("rdi") to => _, inout("rsi") from => _, inout("rcx") len => _, options(nostack))
+    };
 }
 
 /// Copies between the data area and guest memory by the host's own user copies, which stop at a page that the guest may

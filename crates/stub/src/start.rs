@@ -169,8 +169,7 @@ unsafe extern "C" fn start(stack: *const u64) -> ! {
     let listener = prepare(&mut hello, &mut answer);
     answer.error = listener.err().unwrap_or(0);
     // SAFETY: Answer is plain integers without padding.
-    let bytes =
-        unsafe { core::slice::from_raw_parts((&raw const answer).cast::<u8>(), size_of::<Answer>()) };
+    let bytes = unsafe { core::slice::from_raw_parts((&raw const answer).cast::<u8>(), size_of::<Answer>()) };
     send_message(bytes, listener.ok());
     let Ok(listener) = listener else { exit_group() };
     syscall3(SYS_CLOSE, listener as u64, 0, 0);

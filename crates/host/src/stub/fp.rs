@@ -99,7 +99,7 @@ impl StubThread {
     fn fp_place(&self, len: usize) -> Result<u64> {
         let stack = SLOTS + u64::from(self.slot) * SLOT_LEN + STACK_OFFSET;
         let end = self.fpstate.checked_add(len as u64).ok_or(ESRCH)?;
-        if self.fpstate < stack || end > stack + STACK_LEN || self.fpstate % 64 != 0 {
+        if self.fpstate < stack || end > stack + STACK_LEN || !self.fpstate.is_multiple_of(64) {
             return Err(ESRCH);
         }
         Ok(self.fpstate)

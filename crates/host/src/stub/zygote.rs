@@ -12,7 +12,7 @@ use super::space::AddressSpace;
 use super::thread::StubThread;
 use super::window::{Mapping, Woke};
 use crate::sys::{self, check, check_fd};
-use crate::{clock, random};
+use crate::{clock, random, vdso};
 use abi::errno::*;
 use abi::{Errno, Result};
 use parking_lot::{Condvar, Mutex};
@@ -27,9 +27,6 @@ static IDENTITY: OnceLock<(u64, u64)> = OnceLock::new();
 static ZYGOTE: Mutex<Option<StubThread>> = Mutex::new(None);
 static POOL: Mutex<VecDeque<StubThread>> = Mutex::new(VecDeque::new());
 static POOL_WANTS: Condvar = Condvar::new();
-
-/// Where the host's vDSO is in every stub; 0 if the host has none.
-pub(crate) static HOST_VDSO: OnceLock<u64> = OnceLock::new();
 
 /// How long the first stub may take to start, ns.
 const START_NS: u64 = 10_000_000_000;
@@ -109,8 +106,7 @@ pub(crate) fn start() -> std::result::Result<(), String> {
     let mapping = Arc::new(Mapping::new().map_err(|e| failed("shared memory", e))?);
     let window = mapping.get();
     // SAFETY: getauxval has no preconditions.
-    let (hwcap2, vdso) =
-        unsafe { (libc::getauxval(libc::AT_HWCAP2), libc::getauxval(libc::AT_SYSINFO_EHDR)) };
+    let hwcap2 = unsafe { libc::getauxval(libc::AT_HWCAP2) };
     window.fsgsbase.store((hwcap2 >> 1 & 1) as u32, Relaxed);
     let mut nonce = [0; 8];
     random::fill(&mut nonce);
@@ -127,9 +123,9 @@ pub(crate) fn start() -> std::result::Result<(), String> {
     if LISTENER.set(listener).is_err() {
         return Err("the machine is already initialised".into());
     }
-    HOST_VDSO.get_or_init(|| answer.vdso);
     window.vdso.store(answer.vdso, Relaxed);
-    window.vdso_end.store(if vdso == 0 { 0 } else { answer.vdso + crate::vdso::host_len() }, Relaxed);
+    window.vdso_end.store(answer.vdso + vdso::host_len(), Relaxed);
+    vdso::init(answer.vdso).map_err(|e| failed("the vDSO's memory", e))?;
     let gone = || process::has_exited(pid);
     if mapping.wait(None, false, Some(clock::monotonic() + START_NS), &gone) != Woke::Turn {
         return Err(failed(

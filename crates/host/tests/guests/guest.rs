@@ -6,10 +6,10 @@ use host::stub::{AddressSpace, Event, MapSource, MemOp, StubThread, SyscallAbi, 
 use std::arch::global_asm;
 use std::sync::{Arc, Once};
 
-pub const CODE: u64 = 0x40_0000;
-pub const STACK: u64 = 0x80_0000;
-pub const PAGE: u64 = 0x1000;
-pub const RW: u32 = 3;
+pub(crate) const CODE: u64 = 0x40_0000;
+pub(crate) const STACK: u64 = 0x80_0000;
+pub(crate) const PAGE: u64 = 0x1000;
+pub(crate) const RW: u32 = 3;
 
 /// Position-independent guest code between two symbols of the test program.
 macro_rules! code {
@@ -22,8 +22,7 @@ macro_rules! code {
                 $($line,)+
                 concat!("guest_", stringify!($name), "_end:"),
             );
-            #[allow(dead_code)]
-            pub fn $name() -> &'static [u8] {
+            pub(crate) fn $name() -> &'static [u8] {
                 unsafe extern "C" {
                     #[link_name = concat!("guest_", stringify!($name))]
                     static START: u8;
@@ -39,7 +38,6 @@ macro_rules! code {
         )+
     };
 }
-#[allow(unused_imports)]
 pub(crate) use code;
 
 code! {
@@ -50,12 +48,12 @@ code! {
     spin: "xor eax, eax", "2: inc rax", "jmp 2b";
 }
 
-pub fn init() {
+pub(crate) fn init() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| host::machine::init(host::machine::Config::default()).unwrap());
 }
 
-pub fn anonymous(addr: u64, len: u64, prot: u32) -> MemOp {
+pub(crate) fn anonymous(addr: u64, len: u64, prot: u32) -> MemOp {
     MemOp::Map {
         addr,
         len,
@@ -68,7 +66,7 @@ pub fn anonymous(addr: u64, len: u64, prot: u32) -> MemOp {
 }
 
 /// A fresh guest with `code` at [`CODE`] and a stack below [`STACK`].
-pub fn guest(code: &[u8]) -> (Arc<AddressSpace>, StubThread) {
+pub(crate) fn guest(code: &[u8]) -> (Arc<AddressSpace>, StubThread) {
     init();
     let (space, mut thread) = StubThread::fresh().unwrap();
     thread.batch(vec![anonymous(CODE, PAGE, 7), anonymous(STACK - 4 * PAGE, 4 * PAGE, RW)]).unwrap();
@@ -79,18 +77,17 @@ pub fn guest(code: &[u8]) -> (Arc<AddressSpace>, StubThread) {
 }
 
 /// Runs until an event, without a tick.
-pub fn run(thread: &mut StubThread, cpu: &Cpu) -> Event {
+pub(crate) fn run(thread: &mut StubThread, cpu: &Cpu) -> Event {
     thread.run(cpu, Wait::Forever, &mut || Wait::Forever)
 }
 
 /// Expects a 64-bit system call and returns its number.
 #[track_caller]
-pub fn syscall(thread: &mut StubThread, cpu: &Cpu) -> u64 {
+pub(crate) fn syscall(thread: &mut StubThread, cpu: &Cpu) -> u64 {
     assert_eq!(run(thread, cpu), Event::Syscall { abi: SyscallAbi::X86_64 });
     thread.regs().orig_rax
 }
 
-#[allow(dead_code)]
-pub fn failed(index: usize, errno: Errno) -> Event {
+pub(crate) fn failed(index: usize, errno: Errno) -> Event {
     Event::BatchFailed { index, errno }
 }

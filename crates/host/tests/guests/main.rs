@@ -1,0 +1,7 @@
+//! Guests of a few instructions on the real host.
+
+mod guest;
+mod hostile;
+mod life;
+mod stub;
+mod vdso;
