@@ -34,6 +34,8 @@ ranks! {
     TTY_BUFFER = 145,
     // Name space: mounts, dentries, inodes.
     MOUNT = 200,
+    MOUNT_PLACE = 202,
+    MOUNT_LIST = 204,
     DENTRY_PARENT = 210,
     DENTRY = 220,
     DENTRY_LRU = 230,

@@ -70,4 +70,84 @@ syscalls! {
     MUNMAP mm::mmap::munmap(addr, length);
     BRK mm::mmap::brk(addr);
     REMAP_FILE_PAGES mm::mmap::remap_file_pages(addr, size, prot, pgoff, flags);
+    // vfs: opening, reading, writing
+    OPEN vfs::open::open(path, flags, mode);
+    CREAT vfs::open::creat(path, mode);
+    OPENAT vfs::open::openat(dirfd, path, flags, mode);
+    OPENAT2 vfs::open::openat2(dirfd, path, how, size);
+    READ vfs::read_write::read(fd, buf, count);
+    WRITE vfs::read_write::write(fd, buf, count);
+    PREAD64 vfs::read_write::pread64(fd, buf, count, pos);
+    PWRITE64 vfs::read_write::pwrite64(fd, buf, count, pos);
+    READV vfs::read_write::readv(fd, iov, count);
+    WRITEV vfs::read_write::writev(fd, iov, count);
+    PREADV vfs::read_write::preadv(fd, iov, count, pos, pos_high);
+    PWRITEV vfs::read_write::pwritev(fd, iov, count, pos, pos_high);
+    PREADV2 vfs::read_write::preadv2(fd, iov, count, pos, pos_high, flags);
+    PWRITEV2 vfs::read_write::pwritev2(fd, iov, count, pos, pos_high, flags);
+    LSEEK vfs::read_write::lseek(fd, offset, whence);
+    SENDFILE vfs::read_write::sendfile(out_fd, in_fd, offset, count);
+    COPY_FILE_RANGE vfs::read_write::copy_file_range(fd_in, off_in, fd_out, off_out, len, flags);
+
+    // vfs: descriptors
+    CLOSE vfs::fcntl::close(fd);
+    CLOSE_RANGE vfs::fcntl::close_range(first, last, flags);
+    DUP vfs::fcntl::dup(fd);
+    DUP2 vfs::fcntl::dup2(old, new);
+    DUP3 vfs::fcntl::dup3(old, new, flags);
+    FCNTL vfs::fcntl::fcntl(fd, cmd, arg);
+    IOCTL vfs::fcntl::ioctl(fd, cmd, arg);
+    FLOCK vfs::fcntl::flock(fd, operation);
+
+    // vfs: attributes
+    STAT vfs::stat_calls::stat(path, buf);
+    LSTAT vfs::stat_calls::lstat(path, buf);
+    FSTAT vfs::stat_calls::fstat(fd, buf);
+    NEWFSTATAT vfs::stat_calls::newfstatat(dirfd, path, buf, flags);
+    STATX vfs::stat_calls::statx(dirfd, path, flags, mask, buf);
+    STATFS vfs::stat_calls::statfs(path, buf);
+    FSTATFS vfs::stat_calls::fstatfs(fd, buf);
+    ACCESS vfs::stat_calls::access(path, mode);
+    FACCESSAT vfs::stat_calls::faccessat(dirfd, path, mode);
+    FACCESSAT2 vfs::stat_calls::faccessat2(dirfd, path, mode, flags);
+    READLINK vfs::stat_calls::readlink(path, buf, size);
+    READLINKAT vfs::stat_calls::readlinkat(dirfd, path, buf, size);
+    UMASK vfs::attr::umask(mask);
+    CHMOD vfs::attr::chmod(path, mode);
+    FCHMOD vfs::attr::fchmod(fd, mode);
+    FCHMODAT vfs::attr::fchmodat(dirfd, path, mode);
+    FCHMODAT2 vfs::attr::fchmodat2(dirfd, path, mode, flags);
+    CHOWN vfs::attr::chown(path, uid, gid);
+    LCHOWN vfs::attr::lchown(path, uid, gid);
+    FCHOWN vfs::attr::fchown(fd, uid, gid);
+    FCHOWNAT vfs::attr::fchownat(dirfd, path, uid, gid, flags);
+    UTIME vfs::attr::utime(path, times);
+    UTIMES vfs::attr::utimes(path, times);
+    FUTIMESAT vfs::attr::futimesat(dirfd, path, times);
+    UTIMENSAT vfs::attr::utimensat(dirfd, path, times, flags);
+    TRUNCATE vfs::attr::truncate(path, len);
+    FTRUNCATE vfs::attr::ftruncate(fd, len);
+    FALLOCATE vfs::attr::fallocate(fd, mode, offset, len);
+
+    // vfs: directories and names
+    GETDENTS vfs::dirs::getdents(fd, buf, count);
+    GETDENTS64 vfs::dirs::getdents64(fd, buf, count);
+    MKDIR vfs::dirs::mkdir(path, mode);
+    MKDIRAT vfs::dirs::mkdirat(dirfd, path, mode);
+    RMDIR vfs::dirs::rmdir(path);
+    UNLINK vfs::dirs::unlink(path);
+    UNLINKAT vfs::dirs::unlinkat(dirfd, path, flags);
+    MKNOD vfs::namei::mknod(path, mode, dev);
+    MKNODAT vfs::namei::mknodat(dirfd, path, mode, dev);
+    LINK vfs::links::link(old, new);
+    LINKAT vfs::links::linkat(old_dirfd, old, new_dirfd, new, flags);
+    SYMLINK vfs::links::symlink(target, path);
+    SYMLINKAT vfs::links::symlinkat(target, dirfd, path);
+    RENAME vfs::links::rename(old, new);
+    RENAMEAT vfs::links::renameat(old_dirfd, old, new_dirfd, new);
+    RENAMEAT2 vfs::links::renameat2(old_dirfd, old, new_dirfd, new, flags);
+    CHDIR vfs::dirs::chdir(path);
+    FCHDIR vfs::dirs::fchdir(fd);
+    CHROOT vfs::dirs::chroot(path);
+    GETCWD vfs::dirs::getcwd(buf, size);
 }

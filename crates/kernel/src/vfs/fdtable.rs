@@ -154,6 +154,18 @@ impl FilesStruct {
         Ok(())
     }
 
+    /// close_range(2) with CLOSE_RANGE_CLOEXEC: marks every descriptor that `pick` chooses.
+    pub fn mark_cloexec(&self, pick: impl Fn(Fd) -> bool) {
+        let mut table = self.table.lock();
+        for (i, slot) in table.slots.iter_mut().enumerate() {
+            if let Some(slot) = slot
+                && pick(Fd(i as i32))
+            {
+                slot.cloexec = true;
+            }
+        }
+    }
+
     /// Takes out every file whose number and FD_CLOEXEC `pick` chooses; the caller closes them.
     pub fn remove_where(&self, mut pick: impl FnMut(Fd, bool) -> bool) -> Vec<(Fd, Arc<File>)> {
         let mut table = self.table.lock();
@@ -173,5 +185,11 @@ impl FilesStruct {
         let table = self.table.lock();
         let slots = table.slots.iter().enumerate();
         slots.filter_map(|(i, s)| Some((Fd(i as i32), s.as_ref()?.file.clone()))).collect()
+    }
+}
+
+impl Drop for FilesStruct {
+    fn drop(&mut self) {
+        super::fcntl::close_all(self);
     }
 }

@@ -14,16 +14,13 @@ use abi::Result;
 use abi::errno::{EAGAIN, EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, EOPNOTSUPP, ESPIPE};
 use abi::fcntl::OpenFlags;
 
+<<<<<<< HEAD
 use super::{FileType, Inode, IovDest, IovSource, Path, PollEvents};
+=======
+use super::{Inode, IovDest, IovSource, Path, PollEvents, locks};
+>>>>>>> 2b24ee7 (vfs: path walk, open, read and write, stat, attributes, names, locks)
 use crate::sync::{Mutex, MutexGuard, PollTable, Sleep, SpinLock, rank, wait_until};
 use crate::task::{Cred, current};
-
-/// flock, POSIX and OFD locks of one inode; `locks.rs` fills it.
-#[derive(Default)]
-pub struct FileLocks {
-    /// Held locks.
-    pub held: Vec<Arc<dyn Any + Send + Sync>>,
-}
 
 bitflags::bitflags! {
     /// What an open file may be used for.
@@ -207,6 +204,16 @@ pub trait FileOps: Any + Send + Sync {
         Ok(())
     }
 
+    /// fcntl(2) commands that are the file's own: F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS. EINVAL.
+    fn fcntl(&self, file: &File, cmd: u32, arg: u64) -> Result<u64> {
+        Err(EINVAL)
+    }
+
+    /// Whether it has no position, as a terminal or a pipe: asked once, when a device node or FIFO is opened.
+    fn is_stream(&self) -> bool {
+        false
+    }
+
     /// Lines beyond pos, flags and mnt_id of /proc/PID/fdinfo/N.
     fn fdinfo(&self, file: &File) -> String {
         String::new()
@@ -216,6 +223,17 @@ pub trait FileOps: Any + Send + Sync {
 impl File {
     /// An open file. `mode` is what the caller has checked that it may do.
     pub fn new(path: Path, ops: Box<dyn FileOps>, flags: OpenFlags, mode: FileMode) -> Arc<File> {
+        File::with_cred(path, ops, flags, mode, current().cred())
+    }
+
+    /// The same, opened by `cred`.
+    pub fn with_cred(
+        path: Path,
+        ops: Box<dyn FileOps>,
+        flags: OpenFlags,
+        mode: FileMode,
+        cred: Arc<Cred>,
+    ) -> Arc<File> {
         let keep =
             OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC;
         Arc::new(File {
@@ -224,7 +242,7 @@ impl File {
             mode,
             flags: AtomicU32::new(flags.difference(keep).bits()),
             pos: Mutex::new(0),
-            cred: current().cred(),
+            cred,
             owner: SpinLock::new(rank::FILE, FileOwner::default()),
             epolls: SpinLock::new(rank::FILE, Vec::new()),
         })
@@ -247,8 +265,10 @@ impl File {
 
     /// F_SETFL: replaces the bits in `mask`.
     pub fn set_flags(&self, flags: OpenFlags, mask: OpenFlags) {
-        let old = self.flags();
-        self.flags.store((old.difference(mask) | flags.intersection(mask)).bits(), Ordering::Relaxed);
+        let (flags, mask) = (flags.bits(), mask.bits());
+        let _ = self
+            .flags
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(old & !mask | flags & mask));
     }
 
     /// O_NONBLOCK
@@ -378,6 +398,7 @@ impl Drop for File {
                 watch.file_closed(self);
             }
         }
+        locks::release_file(self);
         self.ops.release(self);
         if self.mode.contains(FileMode::WRITER) {
             self.inode().put_write_access();

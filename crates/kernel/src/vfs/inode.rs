@@ -36,7 +36,7 @@ pub struct Inode {
     /// What other parts hang on an inode: the pipe of a FIFO, the socket bound to a name.
     pub attached: SpinLock<Option<Arc<dyn Any + Send + Sync>>>,
     /// flock, POSIX and OFD locks.
-    pub locks: SpinLock<super::file::FileLocks>,
+    pub locks: SpinLock<super::locks::FileLocks>,
     /// Waiters for a lock.
     pub lock_queue: WaitQueue,
     /// inotify watches.
@@ -62,7 +62,7 @@ impl Inode {
             rwsem: Mutex::new(()),
             write_count: AtomicI32::new(0),
             attached: SpinLock::new(rank::INODE, None),
-            locks: SpinLock::new(rank::FILE_LOCKS, super::file::FileLocks::default()),
+            locks: SpinLock::new(rank::FILE_LOCKS, super::locks::FileLocks::default()),
             lock_queue: WaitQueue::new(),
             watches: SpinLock::new(rank::INOTIFY, Vec::new()),
         })
@@ -124,12 +124,15 @@ pub struct NewInode {
 }
 
 /// A file system's operations on its inodes. `dir` and `inode` are the objects whose `ops` this is.
+///
+/// Methods that look up or change a directory's names are called with its `rwsem` held (rename with both directories'),
+/// rmdir and rename with that of a directory that goes as well; all others without.
 #[expect(unused_variables, reason = "default bodies only answer an errno")]
 pub trait InodeOps: Any + Send + Sync {
     /// stat(2).
     fn getattr(&self, inode: &Inode) -> Result<Kstat>;
 
-    /// chmod, chown, truncate, utimensat.
+    /// chmod, chown, truncate, utimensat. Called without `rwsem`: what must not overlap with a write takes it.
     fn setattr(&self, inode: &Inode, attr: &SetAttr) -> Result<()> {
         Err(EPERM)
     }

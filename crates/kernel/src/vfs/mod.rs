@@ -7,7 +7,9 @@
 //! | names in memory | `dentry.rs` ([`Dentry`]) |
 //! | mounts and the name space | `mount.rs` ([`Mount`]) |
 //! | path walk | `namei.rs` |
-//! | open file | `file.rs` ([`File`], [`FileOps`]) |
+//! | open file | `file.rs` ([`File`], [`FileOps`]); made by `open.rs` and `dev.rs` |
+//! | locks on files | `locks.rs` |
+//! | events for inotify | `notify.rs` |
 //! | descriptor table | `fdtable.rs` ([`FilesStruct`]) |
 //! | root, cwd, umask | `fs_struct.rs` ([`FsStruct`]) |
 //! | where read(2) and write(2) put and take bytes | `iov.rs` ([`IovDest`], [`IovSource`]) |
@@ -16,20 +18,36 @@
 //! Object methods never wait for somebody else: they try, and answer EAGAIN. `file.rs` turns that into blocking,
 //! O_NONBLOCK or a poll, so these cannot differ.
 
+<<<<<<< HEAD
 pub mod anon;
+=======
+pub mod attr;
+pub mod dcache;
+>>>>>>> 2b24ee7 (vfs: path walk, open, read and write, stat, attributes, names, locks)
 mod dentry;
+pub mod dev;
+pub mod dirs;
+pub mod fcntl;
 mod fdtable;
-mod file;
+pub mod file;
 mod fs_struct;
-mod inode;
+pub mod inode;
 mod iov;
-mod mount;
+pub mod links;
+pub mod locks;
+pub mod mount;
 pub mod namei;
+pub mod notify;
+pub mod open;
 mod poll;
+pub mod read_write;
 mod stat;
+pub mod stat_calls;
 mod super_block;
 
 pub use dentry::{Dentry, Path};
+pub use dirs::emit_dots;
+pub use fcntl::{close_all, close_file, close_on_exec};
 pub use fdtable::{Fd, FilesStruct};
 pub use file::{DirEmit, EpollWatch, File, FileMode, FileOps, Mapping, MmapRequest, Readdir};
 pub use fs_struct::FsStruct;

@@ -1,25 +1,32 @@
-//! Mounts and mount name spaces, mount(2), mount_namespaces(7).
+//! Mounts and mount name spaces: the tree, mount_namespaces(7). The calls that change it are in `mount_calls.rs`.
 //!
-//! Lock: MOUNT, one for the whole name space: the tree of mounts changes rarely.
+//! Locks: NAMESPACE (sleeping) serialises changes of any tree of mounts; MOUNT guards the hash of mounts by place, and
+//! below it the place of each mount and the list of each name space.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
-use super::{Dentry, SuperBlock};
-use crate::sync::{SpinLock, rank};
+use abi::Result;
+use abi::errno::{EBUSY, EINVAL, ENOENT, ENOSPC, ENOTDIR};
+use hashbrown::HashMap;
+
+use super::{Dentry, Path, SuperBlock};
+use crate::sync::{Mutex, MutexGuard, SpinLock, rank};
 
 bitflags::bitflags! {
-    /// Options of one mount (not of the file system): MNT_*.
+    /// Options of one mount (not of the file system): the MS_* bits of mount(2).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct MountFlags: u32 {
+        /// Read-only.
+        const RDONLY = 1;
         /// Set-user-ID bits have no effect.
         const NOSUID = 2;
         /// Device nodes cannot be opened.
         const NODEV = 4;
         /// Programs cannot be run.
         const NOEXEC = 8;
-        /// Read-only.
-        const RDONLY = 1;
+        /// Symbolic links are not followed.
+        const NOSYMFOLLOW = 256;
         /// Access times are not kept.
         const NOATIME = 1024;
         /// Nor those of directories.
@@ -48,12 +55,13 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 impl Mount {
     /// A mount that is attached nowhere.
     pub fn new(sb: &Arc<SuperBlock>, root: &Arc<Dentry>, flags: MountFlags) -> Arc<Mount> {
+        sb.get_active();
         Arc::new(Mount {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             sb: sb.clone(),
             root: root.clone(),
             flags: AtomicU32::new(flags.bits()),
-            at: SpinLock::new(rank::MOUNT, None),
+            at: SpinLock::new(rank::MOUNT_PLACE, None),
         })
     }
 
@@ -66,10 +74,212 @@ impl Mount {
     pub fn set_flags(&self, flags: MountFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
     }
+
+    /// Whether nothing may be written through it.
+    pub fn is_readonly(&self) -> bool {
+        self.flags().contains(MountFlags::RDONLY) || self.sb.is_readonly()
+    }
+
+    /// Where it is attached.
+    pub fn parent(&self) -> Option<Path> {
+        self.at.lock().as_ref().map(|(mnt, dentry)| Path { mnt: mnt.clone(), dentry: dentry.clone() })
+    }
+
+    /// Whether `ancestor` is it or one of the mounts that it stands on.
+    fn is_below(self: &Arc<Self>, ancestor: &Arc<Mount>) -> bool {
+        let mut at = Some(self.clone());
+        while let Some(mnt) = at {
+            if Arc::ptr_eq(&mnt, ancestor) {
+                return true;
+            }
+            at = mnt.parent().map(|p| p.mnt);
+        }
+        false
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        self.sb.put_active();
+    }
+}
+
+/// Mounts by the addresses of their parent and the dentry they cover.
+type ByPlace = HashMap<(usize, usize), Arc<Mount>>;
+
+static BY_PLACE: LazyLock<SpinLock<ByPlace>> = LazyLock::new(|| SpinLock::new(rank::MOUNT, HashMap::new()));
+static NAMESPACE: LazyLock<Mutex<()>> = LazyLock::new(|| Mutex::new(()));
+
+/// Most mounts of one name space: /proc/sys/fs/mount-max.
+const MOUNT_MAX: usize = 100_000;
+
+fn key(path: &Path) -> (usize, usize) {
+    (Arc::as_ptr(&path.mnt) as usize, Arc::as_ptr(&path.dentry) as usize)
+}
+
+/// The mount that covers `path`, if any.
+pub fn lookup_mount(path: &Path) -> Option<Arc<Mount>> {
+    if !path.dentry.is_mountpoint() {
+        return None;
+    }
+    BY_PLACE.lock().get(&key(path)).cloned()
+}
+
+/// Moves `path` to the root of the topmost mount on it. Whether there was one.
+pub fn traverse_mounts(path: &mut Path) -> bool {
+    let mut crossed = false;
+    while let Some(mnt) = lookup_mount(path) {
+        *path = Path::root_of(&mnt);
+        crossed = true;
+    }
+    crossed
+}
+
+/// Serialises changes of mount trees. Taken before any directory's `rwsem`.
+pub fn lock_namespace() -> MutexGuard<'static, ()> {
+    NAMESPACE.lock()
+}
+
+fn put_on(mnt: &Arc<Mount>, place: Path) {
+    place.dentry.mounted.fetch_add(1, Ordering::SeqCst);
+    let mut by_place = BY_PLACE.lock();
+    by_place.insert(key(&place), mnt.clone());
+    *mnt.at.lock() = Some((place.mnt, place.dentry));
+}
+
+fn take_off(mnt: &Arc<Mount>) {
+    let mut by_place = BY_PLACE.lock();
+    let at = mnt.at.lock().take();
+    let removed = at.as_ref().and_then(|(parent, dentry)| {
+        by_place.remove(&(Arc::as_ptr(parent) as usize, Arc::as_ptr(dentry) as usize))
+    });
+    drop(by_place);
+    if let Some((_, dentry)) = &at {
+        dentry.mounted.fetch_sub(1, Ordering::SeqCst);
+    }
+    drop((removed, at));
 }
 
 /// A tree of mounts: CLONE_NEWNS.
 pub struct MountNamespace {
     /// All mounts, in the order of mounting; the first is the root.
     pub mounts: SpinLock<Vec<Arc<Mount>>>,
+}
+
+impl MountNamespace {
+    /// A name space whose root is `root`.
+    pub fn new(root: &Arc<Mount>) -> Arc<MountNamespace> {
+        Arc::new(MountNamespace { mounts: SpinLock::new(rank::MOUNT_LIST, vec![root.clone()]) })
+    }
+
+    /// The mount at the root.
+    pub fn root(&self) -> Option<Arc<Mount>> {
+        self.mounts.lock().first().cloned()
+    }
+
+    /// All mounts, in the order of mounting.
+    pub fn list(&self) -> Vec<Arc<Mount>> {
+        self.mounts.lock().clone()
+    }
+
+    /// Whether `mnt` belongs to it.
+    pub fn has(&self, mnt: &Arc<Mount>) -> bool {
+        self.mounts.lock().iter().any(|m| Arc::ptr_eq(m, mnt))
+    }
+
+    /// Attaches `mnt` on top of whatever covers `place`. ENOTDIR when one is a directory and the other is not, ENOENT
+    /// for a removed directory, ENOSPC for too many mounts. The caller holds the lock of name spaces.
+    pub fn attach(&self, mnt: &Arc<Mount>, mut place: Path) -> Result<()> {
+        traverse_mounts(&mut place);
+        if place.dentry.is_dir() != mnt.root.is_dir() {
+            return Err(ENOTDIR);
+        }
+        if !self.has(&place.mnt) {
+            return Err(EINVAL);
+        }
+        let dir = place.inode()?;
+        // No rmdir or unlink in between.
+        let _guard = dir.rwsem.lock();
+        if place.dentry.is_unhashed() {
+            return Err(ENOENT);
+        }
+        if self.mounts.lock().len() >= MOUNT_MAX {
+            return Err(ENOSPC);
+        }
+        put_on(mnt, place);
+        self.mounts.lock().push(mnt.clone());
+        Ok(())
+    }
+
+    /// Takes one mount off its place and out of the list.
+    pub fn detach(&self, mnt: &Arc<Mount>) {
+        take_off(mnt);
+        let mut list = self.mounts.lock();
+        let position = list.iter().position(|m| Arc::ptr_eq(m, mnt));
+        let removed = position.map(|i| list.remove(i));
+        drop(list);
+        drop(removed);
+    }
+
+    /// `mnt` and every mount below it, parents first.
+    pub fn subtree(&self, mnt: &Arc<Mount>) -> Vec<Arc<Mount>> {
+        self.list().into_iter().filter(|m| m.is_below(mnt)).collect()
+    }
+
+    /// Moves an attached mount with all below it. ELOOP into itself; EINVAL for the root of the name space.
+    pub fn move_mount(&self, mnt: &Arc<Mount>, place: &Path) -> Result<()> {
+        if place.mnt.is_below(mnt) {
+            return Err(abi::errno::ELOOP);
+        }
+        let Some(old) = mnt.parent() else { return Err(EINVAL) };
+        if place.dentry.is_dir() != mnt.root.is_dir() {
+            return Err(ENOTDIR);
+        }
+        self.detach(mnt);
+        let moved = self.attach(mnt, place.clone());
+        if moved.is_err() {
+            // Nobody else changes mounts meanwhile, so the old place is as it was.
+            self.attach(mnt, old)?;
+        }
+        moved
+    }
+
+    /// Detaches `mnt`: with everything below it if `lazy`, else EBUSY when something is mounted below or a file,
+    /// root or working directory uses it. `used` is the number of references that the caller holds.
+    pub fn umount(&self, mnt: &Arc<Mount>, lazy: bool, used: usize) -> Result<()> {
+        let tree = self.subtree(mnt);
+        if !lazy {
+            // One each for the list of mounts, the hash, and the copy just made.
+            if tree.len() > 1 || Arc::strong_count(mnt) > used + 3 {
+                return Err(EBUSY);
+            }
+        }
+        for mnt in tree.iter().rev() {
+            self.detach(mnt);
+        }
+        Ok(())
+    }
+
+    /// A copy for CLONE_NEWNS: the same file systems at the same places. The second part says which mount became which.
+    pub fn copy(&self) -> (Arc<MountNamespace>, Vec<(Arc<Mount>, Arc<Mount>)>) {
+        let _guard = lock_namespace();
+        let old = self.list();
+        let new: Vec<_> = old.iter().map(|m| Mount::new(&m.sb, &m.root, m.flags())).collect();
+        let pairs: Vec<_> = old.into_iter().zip(new.iter().cloned()).collect();
+        for (old, new) in &pairs {
+            let Some(at) = old.parent() else { continue };
+            let Some((_, parent)) = pairs.iter().find(|(o, _)| Arc::ptr_eq(o, &at.mnt)) else { continue };
+            put_on(new, Path { mnt: parent.clone(), dentry: at.dentry });
+        }
+        let ns = MountNamespace { mounts: SpinLock::new(rank::MOUNT_LIST, new) };
+        (Arc::new(ns), pairs)
+    }
+}
+
+impl Drop for MountNamespace {
+    fn drop(&mut self) {
+        for mnt in core::mem::take(self.mounts.get_mut()) {
+            take_off(&mnt);
+        }
+    }
 }

@@ -1,15 +1,16 @@
 //! [`SuperBlock`]: a mounted file system, and the registry of file system types (/proc/filesystems).
 
 use std::any::Any;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use abi::Result;
 use abi::errno::EINVAL;
+use abi::mount::MS_RDONLY;
 use abi::stat::Statfs;
 
 use super::{Dentry, Inode};
-use crate::sync::{SpinLock, rank};
+use crate::sync::{Mutex, SpinLock, rank};
 
 /// One instance of a file system; several mounts may show it.
 pub struct SuperBlock {
@@ -19,14 +20,18 @@ pub struct SuperBlock {
     pub dev: u64,
     /// The file system's part.
     pub ops: Box<dyn SuperOps>,
-    /// Root, set once when it is filled.
-    root: OnceLock<Arc<Dentry>>,
+    /// Root, set once when it is filled, taken when the last mount is gone: it holds the super block.
+    root: SpinLock<Option<Arc<Dentry>>>,
+    /// Number of mounts that show it, attached or not.
+    active: AtomicU32,
     /// SB_RDONLY and others, MS_* bits.
     pub flags: AtomicU32,
     /// What /proc/mounts shows as the device.
     pub source: SpinLock<Vec<u8>>,
     /// Whether a name that was not found may be remembered as such.
     pub cache_negative: bool,
+    /// Held by a rename between directories: the shape of the tree stays.
+    pub rename_mutex: Mutex<()>,
 }
 
 impl SuperBlock {
@@ -36,21 +41,50 @@ impl SuperBlock {
             fs_type,
             dev,
             ops,
-            root: OnceLock::new(),
+            root: SpinLock::new(rank::SUPER, None),
+            active: AtomicU32::new(0),
             flags: AtomicU32::new(0),
             source: SpinLock::new(rank::SUPER, source.to_vec()),
             cache_negative: fs_type.cache_negative,
+            rename_mutex: Mutex::new(()),
         })
     }
 
     /// Sets the root directory (or file, for a bind-like file system). Once.
     pub fn set_root(self: &Arc<Self>, inode: Arc<Inode>) -> Arc<Dentry> {
-        self.root.get_or_init(|| Dentry::root(inode)).clone()
+        let root = Dentry::root(inode);
+        self.root.lock().get_or_insert(root).clone()
     }
 
     /// The root dentry; EINVAL before it is filled.
     pub fn root(&self) -> Result<Arc<Dentry>> {
-        self.root.get().cloned().ok_or(EINVAL)
+        self.root.lock().clone().ok_or(EINVAL)
+    }
+
+    /// Whether nothing may be written: mounted or remounted with MS_RDONLY.
+    pub fn is_readonly(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & MS_RDONLY as u32 != 0
+    }
+
+    /// A mount shows it from now on.
+    pub(super) fn get_active(&self) {
+        self.active.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A mount that showed it is gone. With the last one the file system goes: names are forgotten, what is dirty is
+    /// written, and its own part is told. Sleeps.
+    pub(super) fn put_active(&self) {
+        if self.active.fetch_sub(1, Ordering::SeqCst) > 1 {
+            return;
+        }
+        let root = self.root.lock().take();
+        if let Some(root) = root {
+            root.prune();
+        }
+        if let Err(errno) = self.ops.sync(self) {
+            crate::pr_err!("{}: writing back at unmount failed: {errno}", self.fs_type.name);
+        }
+        self.ops.umount(self);
     }
 
     /// The file system's part as the type that it made it of.
