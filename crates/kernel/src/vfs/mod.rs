@@ -16,6 +16,7 @@
 //! Object methods never wait for somebody else: they try, and answer EAGAIN. `file.rs` turns that into blocking,
 //! O_NONBLOCK or a poll, so these cannot differ.
 
+pub mod anon;
 mod dentry;
 mod fdtable;
 mod file;
@@ -29,7 +30,7 @@ mod stat;
 mod super_block;
 
 pub use dentry::{Dentry, Path};
-pub use fdtable::{Fd, FilesStruct};
+pub use fdtable::{Fd, FilesStruct, NR_OPEN};
 pub use file::{DirEmit, File, FileMode, FileOps, Mapping, MmapRequest, Readdir};
 pub use fs_struct::FsStruct;
 pub use inode::{Access, Inode, InodeOps, NewInode};
