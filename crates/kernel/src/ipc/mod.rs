@@ -1,5 +1,6 @@
-//! Inter-process communication: pipes and FIFOs, splice, System V message queues and semaphores.
+//! Inter-process communication: pipes and FIFOs, splice, futexes, System V message queues and semaphores.
 //!
 //! Neighbours: `event` (eventfd, epoll), `net::unix` (sockets), `mm` (shared memory).
 
+pub mod futex;
 pub mod pipe;

@@ -166,7 +166,10 @@ impl Vcpu {
                 }
             }
             Resume::Finished => {
-                task.sched.set_state(TaskState::Dead);
+                // A zombie stays one until it is reaped.
+                if task.sched.state() != TaskState::Zombie {
+                    task.sched.set_state(TaskState::Dead);
+                }
                 task.sched.switch_out();
             }
         }

@@ -76,6 +76,11 @@ pub fn send_task(_task: &Task, _info: SigInfo) {}
 /// Sends a signal to a process; any thread may take it.
 pub fn send_process(_process: &Process, _info: SigInfo) {}
 
+/// Sends a signal to every process of a group.
+pub fn send_group(_pgrp: i32, _info: SigInfo) -> abi::Result<()> {
+    Ok(())
+}
+
 /// Acts on what is pending before the current task returns to its guest program: dies, stops, or enters a handler.
 pub fn before_user(_task: &Task) {}
 

@@ -150,4 +150,29 @@ syscalls! {
     FCHDIR vfs::dirs::fchdir(fd);
     CHROOT vfs::dirs::chroot(path);
     GETCWD vfs::dirs::getcwd(buf, size);
+    // task: life and death
+    CLONE task::fork::clone(flags, stack, parent_tid, child_tid, tls);
+    CLONE3 task::fork::clone3(args, size);
+    EXIT task::exit::exit(status);
+    EXIT_GROUP task::exit::exit_group(status);
+    FORK task::fork::fork();
+    GETRUSAGE task::rusage::getrusage(who, usage);
+    PIDFD_GETFD task::pidfd::pidfd_getfd(pidfd, targetfd, flags);
+    PIDFD_OPEN task::pidfd::pidfd_open(pid, flags);
+    PIDFD_SEND_SIGNAL task::pidfd::pidfd_send_signal(pidfd, sig, info, flags);
+    TIMES task::rusage::times(buf);
+    VFORK task::fork::vfork();
+    WAIT4 task::wait::wait4(pid, wstatus, options, rusage);
+    WAITID task::wait::waitid(which, id, info, options, rusage);
+
+    // task: limits
+    GETRLIMIT task::rlimit::getrlimit(resource, rlim);
+    PRLIMIT64 task::rlimit::prlimit64(pid, resource, new_limit, old_limit);
+    SETRLIMIT task::rlimit::setrlimit(resource, rlim);
+
+    // futex
+    FUTEX ipc::futex::futex(uaddr, op, val, timeout, uaddr2, val3);
+    FUTEX_WAITV ipc::futex::futex_waitv(waiters, nr_futexes, flags, timeout, clockid);
+    GET_ROBUST_LIST ipc::futex::get_robust_list(pid, head_ptr, len_ptr);
+    SET_ROBUST_LIST ipc::futex::set_robust_list(head, len);
 }

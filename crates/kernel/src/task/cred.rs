@@ -2,6 +2,15 @@
 
 use std::sync::Arc;
 
+use abi::Result;
+use abi::cred::{CAP_KILL, CAP_SYS_PTRACE};
+use abi::errno::EPERM;
+use abi::prctl::SUID_DUMP_USER;
+use abi::signal::SIGCONT;
+use std::sync::atomic::Ordering;
+
+use super::{Task, current};
+
 /// A capability: one of `abi::cred::CAP_*`.
 pub type Cap = u32;
 
@@ -17,7 +26,32 @@ impl CapSet {
 
     /// Whether `cap` is in it.
     pub fn has(self, cap: Cap) -> bool {
-        self.0 & (1 << cap) != 0
+        1u64.checked_shl(cap).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    /// With `cap`.
+    pub fn with(self, cap: Cap) -> CapSet {
+        CapSet(self.0 | 1u64.checked_shl(cap).unwrap_or(0))
+    }
+
+    /// Without `cap`.
+    pub fn without(self, cap: Cap) -> CapSet {
+        CapSet(self.0 & !1u64.checked_shl(cap).unwrap_or(0))
+    }
+
+    /// What is in both.
+    pub fn and(self, other: CapSet) -> CapSet {
+        CapSet(self.0 & other.0)
+    }
+
+    /// What is in either.
+    pub fn or(self, other: CapSet) -> CapSet {
+        CapSet(self.0 | other.0)
+    }
+
+    /// Whether everything in it is in `other`.
+    pub fn is_subset(self, other: CapSet) -> bool {
+        self.0 & !other.0 == 0
     }
 }
 
@@ -104,4 +138,37 @@ impl Cred {
     pub fn in_group(&self, gid: u32) -> bool {
         self.fsgid == gid || self.groups.contains(&gid)
     }
+}
+
+/// Whether the current task has `cap`.
+pub fn capable(cap: Cap) -> bool {
+    current().cred().capable(cap)
+}
+
+/// Whether the current task may send `sig` (0 asks only) to `task`, kill(2). EPERM.
+pub fn may_signal(task: &Task, sig: u32) -> Result<()> {
+    let me = current();
+    if Arc::ptr_eq(&me.process, &task.process) {
+        return Ok(());
+    }
+    let (own, other) = (me.cred(), task.cred());
+    let same_user = [own.uid, own.euid].iter().any(|&u| u == other.uid || u == other.suid);
+    let same_session = || sig == SIGCONT && me.process.session() == task.process.session();
+    if same_user || own.capable(CAP_KILL) || same_session() { Ok(()) } else { Err(EPERM) }
+}
+
+/// Whether the current task may look into and change `task`, as ptrace(2)'s "PTRACE_MODE_ATTACH_REALCREDS". EPERM.
+pub fn ptrace_access(task: &Task) -> Result<()> {
+    let me = current();
+    if Arc::ptr_eq(&me.process, &task.process) {
+        return Ok(());
+    }
+    let (own, other) = (me.cred(), task.cred());
+    if own.capable(CAP_SYS_PTRACE) {
+        return Ok(());
+    }
+    let same = [other.uid, other.euid, other.suid].iter().all(|&u| u == own.uid)
+        && [other.gid, other.egid, other.sgid].iter().all(|&g| g == own.gid);
+    let dumpable = task.process.dumpable.load(Ordering::Relaxed) == SUID_DUMP_USER as i32;
+    if same && dumpable && other.permitted.is_subset(own.permitted) { Ok(()) } else { Err(EPERM) }
 }

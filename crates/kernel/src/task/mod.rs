@@ -10,14 +10,21 @@
 
 mod cred;
 pub mod exit;
+pub mod family;
+pub mod fork;
 pub mod ids;
 pub mod pid;
+pub mod pidfd;
 mod process;
+pub mod rlimit;
 pub mod run;
+pub mod rusage;
+mod user;
+pub mod wait;
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use abi::Result;
 use abi::errno::ESRCH;
@@ -25,7 +32,7 @@ use abi::signal::SigSet;
 use host::fiber::Fiber;
 use host::stub::{Regs, StubThread};
 
-pub use cred::{Cap, CapSet, Cred};
+pub use cred::{Cap, CapSet, Cred, capable, may_signal, ptrace_access};
 pub use process::{ItimerState, Process, TaskLink};
 
 use crate::mm::Mm;
@@ -72,8 +79,9 @@ impl TaskState {
 
 /// One guest thread.
 pub struct Task {
-    /// Thread id.
+    /// Thread id at its birth. An execve by a thread that is not the leader changes it: see [`Task::tid`].
     pub tid: i32,
+    tid_now: AtomicI32,
     /// The process that it belongs to.
     pub process: Arc<Process>,
     /// Weak handle to itself, for methods that hand out an Arc.
@@ -122,6 +130,12 @@ pub struct Task {
     pub vfork_done: SpinLock<Option<Arc<VforkDone>>>,
     /// Changes of its memory that the host has not confirmed.
     pub undo: crate::mm::UndoLog,
+    /// personality(2)
+    pub personality: AtomicU32,
+    /// ioprio_set(2): class and level; 0 for none.
+    pub ioprio: AtomicU32,
+    /// Its place among its real user's tasks, RLIMIT_NPROC; given back when it is reaped.
+    nproc: SpinLock<Option<user::NprocCharge>>,
 }
 
 /// What a vfork(2) parent waits for: the child has left its address space.
@@ -192,8 +206,10 @@ impl Task {
         if let Some(mm) = &parts.mm {
             mm.add_user();
         }
+        FIRST_FS.get_or_init(|| parts.fs.copy());
         Arc::new_cyclic(|me| Task {
             tid: parts.tid,
+            tid_now: AtomicI32::new(parts.tid),
             process: parts.process,
             me: me.clone(),
             sched: Sched::new(parts.attr, parts.vruntime),
@@ -228,12 +244,37 @@ impl Task {
             maj_flt: AtomicU64::new(0),
             vfork_done: SpinLock::new(rank::LEAF, None),
             undo: crate::mm::UndoLog::default(),
+            personality: AtomicU32::new(0),
+            ioprio: AtomicU32::new(0),
+            nproc: SpinLock::new(rank::TASK, None),
         })
     }
 
     /// An Arc of itself.
     pub fn arc(&self) -> Arc<Task> {
         self.me.upgrade().expect("a task whose method runs is alive")
+    }
+
+    /// Thread id.
+    pub fn tid(&self) -> i32 {
+        self.tid_now.load(Ordering::Relaxed)
+    }
+
+    /// The number of the process is this thread's from now on: it has called execve.
+    fn set_tid(&self, tid: i32) {
+        self.tid_now.store(tid, Ordering::Relaxed);
+    }
+
+    /// Gives back its place among its user's tasks.
+    fn uncharge(&self) {
+        let charge = self.nproc.lock().take();
+        drop(charge);
+    }
+
+    /// Minor and major faults, voluntary and involuntary switches.
+    pub fn counters(&self) -> [u64; 4] {
+        [&self.min_flt, &self.maj_flt, &self.sched.nvcsw, &self.sched.nivcsw]
+            .map(|n| n.load(Ordering::Relaxed))
     }
 
     /// Process id: the thread group's.
@@ -243,7 +284,7 @@ impl Task {
 
     /// Whether it is the first thread of its process.
     pub fn is_group_leader(&self) -> bool {
-        self.tid == self.process.tgid
+        self.tid() == self.process.tgid
     }
 
     /// The address space; ESRCH for a kernel task or one that has exited.
@@ -284,6 +325,13 @@ impl Task {
         drop(old);
     }
 
+    /// Lets go of its directories at exit: those of the first task stand in, so that there always are some.
+    fn exit_fs(&self) {
+        if let Some(first) = FIRST_FS.get() {
+            self.set_fs(first.clone());
+        }
+    }
+
     /// Credentials.
     pub fn cred(&self) -> Arc<Cred> {
         self.cred.lock().clone()
@@ -291,8 +339,13 @@ impl Task {
 
     /// Replaces the credentials.
     pub fn set_cred(&self, cred: Cred) {
+        let uid = cred.uid;
         let old = core::mem::replace(&mut *self.cred.lock(), Arc::new(cred));
-        drop(old);
+        if old.uid != uid
+            && let Some(charge) = &mut *self.nproc.lock()
+        {
+            charge.set_uid(uid);
+        }
     }
 
     /// Name, up to 15 bytes.
@@ -359,6 +412,11 @@ impl Task {
         }
     }
 
+    /// Marks it for the current task itself, which looks before it runs its guest again.
+    pub fn mark_work(&self) {
+        self.work.store(true, Ordering::SeqCst);
+    }
+
     /// The current task has looked; it clears the mark before it looks.
     pub fn clear_work(&self) {
         self.work.store(false, Ordering::SeqCst);
@@ -374,6 +432,14 @@ impl Task {
         self.sched.charge(in_user + in_kernel);
     }
 
+    /// Charges the kernel's work of an exiting task.
+    pub fn account_exit(&self) {
+        let now = host::clock::monotonic();
+        let in_kernel = now.saturating_sub(self.kernel_since.swap(now, Ordering::Relaxed));
+        self.sched.stime.fetch_add(in_kernel, Ordering::Relaxed);
+        self.process.charge_cpu(0, in_kernel);
+    }
+
     /// The task got a vCPU after a sleep: what passed since is nobody's work.
     pub fn account_resume(&self) {
         self.kernel_since.store(host::clock::monotonic(), Ordering::Relaxed);
@@ -384,6 +450,9 @@ impl Task {
         self.process.cpu_time_limit(now)
     }
 }
+
+/// Directories of the first task, as they were at its birth: see [`Task::exit_fs`].
+static FIRST_FS: OnceLock<Arc<FsStruct>> = OnceLock::new();
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Task>>> = const { RefCell::new(None) };

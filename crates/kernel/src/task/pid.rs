@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use abi::Result;
-use abi::errno::{EAGAIN, ESRCH};
+use abi::errno::{EAGAIN, EEXIST, EINVAL, ESRCH};
 
 use super::{Process, Task};
 use crate::sync::{SpinLock, SpinLockGuard, rank};
 
 /// Largest pid plus one: /proc/sys/kernel/pid_max.
 pub const PID_MAX: i32 = 32768;
+
+/// The first process, which gets the orphans.
+pub const INIT_PID: i32 = 1;
 
 /// Everything that has a number.
 pub struct Tasklist {
@@ -22,11 +25,49 @@ pub struct Tasklist {
     tasks: BTreeMap<i32, Option<Arc<Task>>>,
     /// Processes by tgid, zombies included.
     processes: BTreeMap<i32, Arc<Process>>,
+    /// Members of process groups and of sessions, zombies included: a number in use here is not given out.
+    groups: Members,
+    sessions: Members,
     last: i32,
 }
 
-static TASKLIST: SpinLock<Tasklist> =
-    SpinLock::new(rank::TASKLIST, Tasklist { tasks: BTreeMap::new(), processes: BTreeMap::new(), last: 0 });
+/// Processes by group or session id, then by tgid.
+#[derive(Default)]
+struct Members(BTreeMap<i32, BTreeMap<i32, Arc<Process>>>);
+
+impl Members {
+    const fn new() -> Members {
+        Members(BTreeMap::new())
+    }
+
+    fn add(&mut self, id: i32, process: &Arc<Process>) {
+        self.0.entry(id).or_default().insert(process.tgid, process.clone());
+    }
+
+    fn remove(&mut self, id: i32, tgid: i32) {
+        if let Some(members) = self.0.get_mut(&id) {
+            members.remove(&tgid);
+            if members.is_empty() {
+                self.0.remove(&id);
+            }
+        }
+    }
+
+    fn of(&self, id: i32) -> impl Iterator<Item = &Arc<Process>> {
+        self.0.get(&id).into_iter().flat_map(BTreeMap::values)
+    }
+}
+
+static TASKLIST: SpinLock<Tasklist> = SpinLock::new(
+    rank::TASKLIST,
+    Tasklist {
+        tasks: BTreeMap::new(),
+        processes: BTreeMap::new(),
+        groups: Members::new(),
+        sessions: Members::new(),
+        last: 0,
+    },
+);
 
 /// Takes the tasklist lock.
 pub fn tasklist() -> SpinLockGuard<'static, Tasklist> {
@@ -39,10 +80,9 @@ impl Tasklist {
         if self.tasks.len() as i32 >= PID_MAX - 1 {
             return Err(EAGAIN);
         }
-        let in_use = |list: &Tasklist, n: i32| list.tasks.contains_key(&n) || list.group_in_use(n);
         for _ in 0..PID_MAX {
             self.last = if self.last + 1 >= PID_MAX { 300 } else { self.last + 1 };
-            if !in_use(self, self.last) {
+            if !self.in_use(self.last) {
                 self.tasks.insert(self.last, None);
                 return Ok(self.last);
             }
@@ -50,20 +90,40 @@ impl Tasklist {
         Err(EAGAIN)
     }
 
-    fn group_in_use(&self, n: i32) -> bool {
-        // Only a number that was a process's can be a group's: the leader is gone, so members must be asked.
-        self.processes.values().any(|p| {
-            let link = p.link.lock();
-            link.pgrp == n || link.session == n
-        })
+    /// Reserves a chosen number, clone3(2) with `set_tid`; EINVAL out of range, EEXIST when it is in use.
+    pub fn alloc_at(&mut self, n: i32) -> Result<i32> {
+        if !(1..PID_MAX).contains(&n) {
+            return Err(EINVAL);
+        }
+        if self.in_use(n) {
+            return Err(EEXIST);
+        }
+        self.tasks.insert(n, None);
+        Ok(n)
+    }
+
+    fn in_use(&self, n: i32) -> bool {
+        self.tasks.contains_key(&n) || self.groups.0.contains_key(&n) || self.sessions.0.contains_key(&n)
     }
 
     /// Gives a reserved number to a thread; the first thread of a process brings its process along.
     pub fn insert(&mut self, task: &Arc<Task>) {
-        self.tasks.insert(task.tid, Some(task.clone()));
+        self.tasks.insert(task.tid(), Some(task.clone()));
         if task.is_group_leader() {
-            self.processes.insert(task.tid, task.process.clone());
+            let process = &task.process;
+            self.processes.insert(process.tgid, process.clone());
+            let (pgrp, session) = {
+                let link = process.link.lock();
+                (link.pgrp, link.session)
+            };
+            self.groups.add(pgrp, process);
+            self.sessions.add(session, process);
         }
+    }
+
+    /// Gives a thread that has become the leader its new number.
+    pub fn rename(&mut self, task: &Arc<Task>) {
+        self.tasks.insert(task.tid(), Some(task.clone()));
     }
 
     /// Frees the number of a thread that was never started or has gone.
@@ -71,10 +131,17 @@ impl Tasklist {
         self.tasks.remove(&tid).flatten()
     }
 
-    /// Frees the number of a reaped process.
+    /// Ends a reaped process's membership of its group and session; its last thread's number goes by
+    /// [`Tasklist::remove_task`].
     pub fn remove_process(&mut self, tgid: i32) -> Option<Arc<Process>> {
-        self.tasks.remove(&tgid);
-        self.processes.remove(&tgid)
+        let process = self.processes.remove(&tgid)?;
+        let (pgrp, session) = {
+            let link = process.link.lock();
+            (link.pgrp, link.session)
+        };
+        self.groups.remove(pgrp, tgid);
+        self.sessions.remove(session, tgid);
+        Some(process)
     }
 
     /// Thread by number.
@@ -94,12 +161,27 @@ impl Tasklist {
 
     /// Members of a process group.
     pub fn group(&self, pgrp: i32) -> Vec<Arc<Process>> {
-        self.processes.values().filter(|p| p.pgrp() == pgrp).cloned().collect()
+        self.groups.of(pgrp).cloned().collect()
     }
 
     /// Members of a session.
     pub fn session(&self, session: i32) -> Vec<Arc<Process>> {
-        self.processes.values().filter(|p| p.session() == session).cloned().collect()
+        self.sessions.of(session).cloned().collect()
+    }
+
+    /// Moves a process into another group.
+    pub fn set_pgrp(&mut self, process: &Arc<Process>, pgrp: i32) {
+        let old = core::mem::replace(&mut process.link.lock().pgrp, pgrp);
+        self.groups.remove(old, process.tgid);
+        self.groups.add(pgrp, process);
+    }
+
+    /// Makes a process the leader of a new session, with a group of its own.
+    pub fn set_session(&mut self, process: &Arc<Process>) {
+        let old = core::mem::replace(&mut process.link.lock().session, process.tgid);
+        self.sessions.remove(old, process.tgid);
+        self.sessions.add(process.tgid, process);
+        self.set_pgrp(process, process.tgid);
     }
 
     /// Number of threads.

@@ -1,6 +1,6 @@
 //! [`Process`]: a thread group, Linux's `signal_struct` and `sighand_struct` in one.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::resource::Rlimit;
@@ -29,7 +29,7 @@ pub struct Process {
     pub signal_queue: WaitQueue,
     /// wait4(2) of any thread waits here for a child's change.
     pub wait_chldexit: WaitQueue,
-    /// pidfds poll here for the exit of the process.
+    /// pidfds poll here for the exit of the process or of a thread, and execve waits here for its siblings' end.
     pub exit_queue: WaitQueue,
     /// Resource limits by RLIMIT number.
     pub rlimits: SpinLock<[Rlimit; RLIM_NLIMITS]>,
@@ -37,6 +37,8 @@ pub struct Process {
     pub group_exit: AtomicBool,
     /// Wait status of the process.
     pub exit_code: AtomicI32,
+    /// Real user of the thread that ended last, for the parent's siginfo.
+    pub exit_uid: AtomicU32,
     /// All threads have exited; the process waits to be reaped.
     pub zombie: AtomicBool,
     /// Signal sent to the parent at exit, SIGCHLD as a rule.
@@ -73,6 +75,8 @@ pub struct Process {
 pub struct TaskLink {
     /// Parent process; none for init.
     pub parent: Weak<Process>,
+    /// The parent's thread that made it, for PR_SET_PDEATHSIG and __WNOTHREAD.
+    pub parent_tid: i32,
     /// Children, in the order of their birth.
     pub children: Vec<Arc<Process>>,
     /// Process group id.
@@ -124,6 +128,7 @@ impl Process {
             rlimits: SpinLock::new(rank::LEAF, rlimits),
             group_exit: AtomicBool::new(false),
             exit_code: AtomicI32::new(0),
+            exit_uid: AtomicU32::new(0),
             zombie: AtomicBool::new(false),
             exit_signal: AtomicI32::new(17),
             stop: SpinLock::new(rank::SIGHAND, crate::signal::GroupStop::default()),
@@ -169,6 +174,22 @@ impl Process {
     /// Parent process id as getppid(2) has it; 0 for init.
     pub fn ppid(&self) -> i32 {
         self.link.lock().parent.upgrade().map_or(0, |p| p.tgid)
+    }
+
+    /// The parent's thread that made it, or the one that took over.
+    pub fn parent_tid(&self) -> i32 {
+        self.link.lock().parent_tid
+    }
+
+    /// Parent process; none for init.
+    pub fn parent(&self) -> Option<Arc<Process>> {
+        self.link.lock().parent.upgrade()
+    }
+
+    /// RLIMIT_CPU has changed: the guest's next stretch ends by then at the latest.
+    pub fn rearm_cpu_limit(&self) {
+        let limit = self.rlimit(abi::resource::RLIMIT_CPU).saturating_mul(1_000_000_000);
+        self.cpu_deadline.1.fetch_min(limit, Ordering::Relaxed);
     }
 
     /// Charges CPU time, ns.

@@ -14,11 +14,7 @@ use abi::Result;
 use abi::errno::{EAGAIN, EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, EOPNOTSUPP, ESPIPE};
 use abi::fcntl::OpenFlags;
 
-<<<<<<< HEAD
-use super::{FileType, Inode, IovDest, IovSource, Path, PollEvents};
-=======
-use super::{Inode, IovDest, IovSource, Path, PollEvents, locks};
->>>>>>> 2b24ee7 (vfs: path walk, open, read and write, stat, attributes, names, locks)
+use super::{FileType, Inode, IovDest, IovSource, Path, PollEvents, locks};
 use crate::sync::{Mutex, MutexGuard, PollTable, Sleep, SpinLock, rank, wait_until};
 use crate::task::{Cred, current};
 

@@ -18,12 +18,9 @@
 //! Object methods never wait for somebody else: they try, and answer EAGAIN. `file.rs` turns that into blocking,
 //! O_NONBLOCK or a poll, so these cannot differ.
 
-<<<<<<< HEAD
 pub mod anon;
-=======
 pub mod attr;
 pub mod dcache;
->>>>>>> 2b24ee7 (vfs: path walk, open, read and write, stat, attributes, names, locks)
 mod dentry;
 pub mod dev;
 pub mod dirs;
@@ -48,7 +45,7 @@ mod super_block;
 pub use dentry::{Dentry, Path};
 pub use dirs::emit_dots;
 pub use fcntl::{close_all, close_file, close_on_exec};
-pub use fdtable::{Fd, FilesStruct};
+pub use fdtable::{Fd, FilesStruct, NR_OPEN};
 pub use file::{DirEmit, EpollWatch, File, FileMode, FileOps, Mapping, MmapRequest, Readdir};
 pub use fs_struct::FsStruct;
 pub use inode::{Access, Inode, InodeOps, NewInode};

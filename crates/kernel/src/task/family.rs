@@ -1,0 +1,255 @@
+//! Parents and children at the end of a process: new parents for orphans, orphaned process groups, SIGCHLD, reaping,
+//! and the sums that a parent keeps of its dead children.
+//!
+//! All of it runs under the tasklist lock. SIGCHLD is sent there; whatever else must be sent or woken is collected in
+//! [`News`] and goes out after the lock is released, because a stop or a continuation looks at the family itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use abi::signal::{
+    CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SI_KERNEL, SI_USER, SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, SigInfo,
+};
+use abi::time::{NSEC_PER_SEC, USER_HZ};
+use abi::wait::{wexitstatus, wifexited, wtermsig};
+
+use super::pid::{INIT_PID, Tasklist};
+use super::{Process, Task, pid};
+use crate::mm::Mm;
+use crate::signal;
+
+/// What is sent and woken once the tasklist lock is free.
+#[derive(Default)]
+pub struct News {
+    signals: Vec<(Arc<Process>, SigInfo)>,
+    wake: Vec<Arc<Process>>,
+}
+
+impl News {
+    /// Sends and wakes.
+    pub fn deliver(self) {
+        for (process, info) in self.signals {
+            signal::send_process(&process, info);
+        }
+        for process in self.wake {
+            process.wait_chldexit.wake_all();
+        }
+    }
+}
+
+/// A reaped process with its last thread, to drop after the tasklist lock is released.
+pub type Released = (Arc<Process>, Option<Arc<Task>>);
+
+/// Takes a zombie out of the task list and from its parent.
+pub fn release(list: &mut Tasklist, process: &Arc<Process>) -> Option<Released> {
+    let gone = list.remove_process(process.tgid);
+    let leader = list.remove_task(process.tgid);
+    if let Some(leader) = &leader {
+        leader.uncharge();
+    }
+    let parent = core::mem::take(&mut process.link.lock().parent);
+    if let Some(parent) = parent.upgrade() {
+        parent.link.lock().children.retain(|c| !Arc::ptr_eq(c, process));
+    }
+    Some((gone?, leader))
+}
+
+/// Tells the parent of a zombie. Returns whether the parent doesn't want to wait for it, so that it must be released.
+pub fn notify_parent(process: &Arc<Process>, news: &mut News) -> bool {
+    let Some(parent) = process.parent() else { return false };
+    let mut signal = process.exit_signal.load(Ordering::Relaxed);
+    let mut reap = false;
+    if signal == SIGCHLD as i32 {
+        let action = parent.sighand().actions.lock()[SIGCHLD as usize - 1];
+        reap = action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0;
+        if action.handler == SIG_IGN {
+            signal = 0;
+        }
+    }
+    if reap {
+        add_child_totals(&parent, process);
+    }
+    if signal > 0 {
+        let mut info = child_info(process);
+        info.si_signo = signal;
+        signal::send_process(&parent, info);
+    }
+    news.wake.push(parent);
+    reap
+}
+
+/// The siginfo that says how a zombie ended.
+pub fn child_info(process: &Process) -> SigInfo {
+    let status = process.exit_code.load(Ordering::SeqCst);
+    let (code, value) = exit_reason(status);
+    let ticks = |ns: &AtomicU64| ns.load(Ordering::Relaxed) / (NSEC_PER_SEC / USER_HZ);
+    SigInfo::chld(
+        code,
+        process.tgid,
+        process.exit_uid.load(Ordering::Relaxed),
+        value,
+        ticks(&process.utime),
+        ticks(&process.stime),
+    )
+}
+
+/// `si_code` and `si_status` of a wait status.
+pub fn exit_reason(status: i32) -> (i32, i32) {
+    if wifexited(status) { (CLD_EXITED, wexitstatus(status)) } else { (CLD_KILLED, wtermsig(status) as i32) }
+}
+
+/// Gives the children of a process without threads to the nearest subreaper above it, or to init.
+pub fn forget_children(
+    list: &mut Tasklist,
+    process: &Arc<Process>,
+    news: &mut News,
+    released: &mut Vec<Released>,
+) {
+    let children = core::mem::take(&mut process.link.lock().children);
+    if children.is_empty() {
+        return;
+    }
+    let reaper = find_reaper(list, process);
+    for child in children {
+        send_pdeath(&child, news);
+        let Some((reaper, tid)) = &reaper else {
+            child.link.lock().parent = std::sync::Weak::new();
+            continue;
+        };
+        child.link.lock().parent_tid = *tid;
+        list.set_parent(&child, reaper);
+        // Whatever it was to its old parent, init waits for SIGCHLD.
+        child.exit_signal.store(SIGCHLD as i32, Ordering::Relaxed);
+        if child.zombie.load(Ordering::SeqCst) {
+            if notify_parent(&child, news) {
+                released.extend(release(list, &child));
+            }
+        } else {
+            orphaned_child(list, &child, process, news);
+        }
+    }
+}
+
+fn find_reaper(list: &Tasklist, process: &Arc<Process>) -> Option<(Arc<Process>, i32)> {
+    let live_thread = |p: &Arc<Process>| p.threads.lock().first().map(|t| t.tid());
+    let mut above = process.parent();
+    while let Some(candidate) = above {
+        if candidate.child_subreaper.load(Ordering::Relaxed)
+            && let Some(tid) = live_thread(&candidate)
+        {
+            return Some((candidate, tid));
+        }
+        above = candidate.parent();
+    }
+    let init = list.process(INIT_PID)?;
+    let tid = live_thread(&init)?;
+    Some((init, tid))
+}
+
+fn send_pdeath(child: &Arc<Process>, news: &mut News) {
+    for thread in child.threads.lock().iter() {
+        let signal = thread.pdeath_signal.load(Ordering::Relaxed);
+        if signal > 0 {
+            news.signals.push((child.clone(), SigInfo::kill(signal as u32, SI_USER, 0, 0)));
+        }
+    }
+}
+
+/// One thread of a process with others has ended: its children turn to `heir`.
+pub fn thread_left(process: &Arc<Process>, tid: i32, heir: i32) {
+    if process.link.lock().children.is_empty() {
+        return;
+    }
+    let mut news = News::default();
+    {
+        let _list = pid::tasklist();
+        let children = process.link.lock().children.clone();
+        for child in children {
+            let mine = {
+                let mut link = child.link.lock();
+                let mine = link.parent_tid == tid;
+                if mine {
+                    link.parent_tid = heir;
+                }
+                mine
+            };
+            if mine {
+                send_pdeath(&child, &mut news);
+            }
+        }
+    }
+    news.deliver();
+}
+
+/// Whether nobody is left who could continue the group: no member has a parent in another group of its session.
+/// `ignored` counts as gone.
+pub fn is_orphaned(list: &Tasklist, pgrp: i32, ignored: Option<&Arc<Process>>) -> bool {
+    list.group(pgrp).iter().all(|member| {
+        let gone = member.zombie.load(Ordering::SeqCst) || ignored.is_some_and(|p| Arc::ptr_eq(p, member));
+        gone || member.parent().is_none_or(|parent| {
+            parent.tgid == INIT_PID || parent.pgrp() == pgrp || parent.session() != member.session()
+        })
+    })
+}
+
+fn has_stopped(list: &Tasklist, pgrp: i32) -> bool {
+    list.group(pgrp).iter().any(|p| p.stop.lock().signal != 0)
+}
+
+/// The exit of `process` may orphan its own group.
+pub fn orphaned_by(list: &Tasklist, process: &Arc<Process>, news: &mut News) {
+    let Some(parent) = process.parent() else { return };
+    let (pgrp, session) = (process.pgrp(), process.session());
+    if parent.pgrp() != pgrp && parent.session() == session {
+        hang_up_if_orphaned(list, pgrp, process, news);
+    }
+}
+
+/// The exit of its parent may orphan the group of `child`.
+fn orphaned_child(list: &Tasklist, child: &Arc<Process>, parent: &Arc<Process>, news: &mut News) {
+    let pgrp = child.pgrp();
+    if pgrp != parent.pgrp() && child.session() == parent.session() {
+        hang_up_if_orphaned(list, pgrp, parent, news);
+    }
+}
+
+fn hang_up_if_orphaned(list: &Tasklist, pgrp: i32, ignored: &Arc<Process>, news: &mut News) {
+    if has_stopped(list, pgrp) && is_orphaned(list, pgrp, Some(ignored)) {
+        for member in list.group(pgrp) {
+            news.signals.push((member.clone(), SigInfo::new(SIGHUP, SI_KERNEL)));
+            news.signals.push((member, SigInfo::new(SIGCONT, SI_KERNEL)));
+        }
+    }
+}
+
+/// A thread that ends leaves its counters to its process.
+pub fn add_thread_totals(task: &Task) {
+    let mut totals = task.process.totals.lock();
+    let own = task.counters();
+    for (sum, n) in totals.own.iter_mut().zip(own) {
+        *sum += n;
+    }
+    task.process.exit_uid.store(task.cred().uid, Ordering::Relaxed);
+}
+
+/// The parent of a reaped process takes its times and counters, and those of its children.
+pub fn add_child_totals(parent: &Process, child: &Process) {
+    let sum = |to: &AtomicU64, a: &AtomicU64, b: &AtomicU64| {
+        to.fetch_add(a.load(Ordering::Relaxed) + b.load(Ordering::Relaxed), Ordering::Relaxed);
+    };
+    sum(&parent.cutime, &child.utime, &child.cutime);
+    sum(&parent.cstime, &child.stime, &child.cstime);
+    let from = *child.totals.lock();
+    let mut to = parent.totals.lock();
+    for i in 0..4 {
+        to.children[i] += from.own[i] + from.children[i];
+    }
+    to.maxrss[1] = to.maxrss[1].max(from.maxrss[0]).max(from.maxrss[1]);
+}
+
+/// Keeps the largest resident set seen.
+pub fn note_maxrss(process: &Process, mm: &Mm) {
+    let rss = mm.space.resident_bytes();
+    let mut totals = process.totals.lock();
+    totals.maxrss[0] = totals.maxrss[0].max(rss);
+}

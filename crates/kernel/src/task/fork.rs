@@ -1,0 +1,432 @@
+//! Birth: fork(2), vfork(2), clone(2), clone3(2).
+//!
+//! Everything that can fail is done before the child is in the task list; what was taken until then is given back by
+//! the drops of its holders. Neighbours: `mm` (copies the address space), `run.rs` (the child's body).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use abi::Result;
+use abi::cred::{CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN};
+use abi::errno::{E2BIG, EAGAIN, EFAULT, EINVAL, EPERM, ERESTARTNOINTR};
+use abi::resource::RLIMIT_NPROC;
+use abi::sched::*;
+use abi::signal::{NSIG, SIG_DFL, SIG_IGN, SIGCHLD};
+use host::stub::{StubThread, TASK_SIZE};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use super::user::NprocCharge;
+use super::{Process, Task, TaskParts, VforkDone, current, pid, pidfd, run};
+use crate::mm::Mm;
+use crate::sched::{self, Policy, SchedAttr};
+use crate::signal::{SigAltStackState, SigHand};
+use crate::sync::{SpinLock, rank};
+use crate::uaccess::{UserPtr, copy_from_user};
+use crate::vfs::Fd;
+
+/// Most tasks at a time: /proc/sys/kernel/threads-max.
+pub const MAX_THREADS: usize = 30_000;
+
+const NAMESPACES: u64 = CLONE_NEWNS
+    | CLONE_NEWCGROUP
+    | CLONE_NEWUTS
+    | CLONE_NEWIPC
+    | CLONE_NEWUSER
+    | CLONE_NEWPID
+    | CLONE_NEWNET
+    | CLONE_NEWTIME;
+/// Everything that clone3(2) knows, the low byte apart.
+const KNOWN: u64 = NAMESPACES
+    | CLONE_VM
+    | CLONE_FS
+    | CLONE_FILES
+    | CLONE_SIGHAND
+    | CLONE_PIDFD
+    | CLONE_PTRACE
+    | CLONE_VFORK
+    | CLONE_PARENT
+    | CLONE_THREAD
+    | CLONE_SYSVSEM
+    | CLONE_SETTLS
+    | CLONE_PARENT_SETTID
+    | CLONE_CHILD_CLEARTID
+    | CLONE_UNTRACED
+    | CLONE_CHILD_SETTID
+    | CLONE_IO
+    | CLONE_CLEAR_SIGHAND
+    | CLONE_INTO_CGROUP;
+
+/// What a child is to be: the arguments of clone3(2), read and checked for form.
+#[derive(Clone, Debug, Default)]
+pub struct KernelCloneArgs {
+    /// CLONE_*
+    pub flags: u64,
+    /// Where the pidfd's number goes.
+    pub pidfd: u64,
+    /// CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID
+    pub child_tid: u64,
+    /// CLONE_PARENT_SETTID
+    pub parent_tid: u64,
+    /// Sent to the parent at the child's end; 0 for none.
+    pub exit_signal: u32,
+    /// The child's stack pointer; 0 keeps the parent's.
+    pub stack: u64,
+    /// FS base with CLONE_SETTLS.
+    pub tls: u64,
+    /// Wanted number; 0 for any.
+    pub set_tid: i32,
+}
+
+/// fork(2)
+pub fn fork() -> Result<i32> {
+    kernel_clone(&KernelCloneArgs { exit_signal: SIGCHLD, ..Default::default() })
+}
+
+/// vfork(2)
+pub fn vfork() -> Result<i32> {
+    kernel_clone(&KernelCloneArgs {
+        flags: CLONE_VFORK | CLONE_VM,
+        exit_signal: SIGCHLD,
+        ..Default::default()
+    })
+}
+
+/// clone(2), x86-64's order of arguments. The pidfd goes where `parent_tid` points.
+pub fn clone(flags: u64, stack: u64, parent_tid: u64, child_tid: u64, tls: u64) -> Result<i32> {
+    let exit_signal = (flags & CSIGNAL) as u32;
+    // The upper half is clone3's alone, and CLONE_DETACHED means nothing but together with CLONE_PIDFD.
+    let flags = flags & 0xffff_ffff & !CSIGNAL;
+    if flags & CLONE_PIDFD != 0 && flags & CLONE_DETACHED != 0 {
+        return Err(EINVAL);
+    }
+    kernel_clone(&KernelCloneArgs {
+        flags: flags & !CLONE_DETACHED,
+        pidfd: parent_tid,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        tls,
+        set_tid: 0,
+    })
+}
+
+/// clone3(2)
+pub fn clone3(uargs: u64, size: usize) -> Result<i32> {
+    kernel_clone(&read_clone_args(uargs, size)?)
+}
+
+fn read_clone_args(uargs: u64, size: usize) -> Result<KernelCloneArgs> {
+    if size > 4096 {
+        return Err(E2BIG);
+    }
+    if size < CLONE_ARGS_SIZE_VER0 {
+        return Err(EINVAL);
+    }
+    let mut bytes = vec![0; size.max(size_of::<CloneArgs>())];
+    copy_from_user(uargs, &mut bytes[..size])?;
+    let (known, rest) = bytes.split_at(size_of::<CloneArgs>());
+    if rest.iter().any(|&b| b != 0) {
+        return Err(E2BIG);
+    }
+    let args = CloneArgs::read_from_bytes(known).map_err(|_| EINVAL)?;
+    if args.flags & !KNOWN != 0 || args.exit_signal > u64::from(NSIG) {
+        return Err(EINVAL);
+    }
+    if (args.stack == 0) != (args.stack_size == 0)
+        || args.stack.checked_add(args.stack_size).is_none_or(|top| top > TASK_SIZE)
+    {
+        return Err(EINVAL);
+    }
+    if args.flags & (CLONE_THREAD | CLONE_PARENT) != 0 && args.exit_signal != 0 {
+        return Err(EINVAL);
+    }
+    if args.flags & CLONE_SIGHAND != 0 && args.flags & CLONE_CLEAR_SIGHAND != 0 {
+        return Err(EINVAL);
+    }
+    if args.flags & CLONE_INTO_CGROUP != 0 {
+        // There are no control groups to go into.
+        return Err(EINVAL);
+    }
+    Ok(KernelCloneArgs {
+        flags: args.flags,
+        pidfd: args.pidfd,
+        child_tid: args.child_tid,
+        parent_tid: args.parent_tid,
+        exit_signal: args.exit_signal as u32,
+        stack: args.stack.wrapping_add(args.stack_size),
+        tls: args.tls,
+        set_tid: read_set_tid(args.set_tid, args.set_tid_size)?,
+    })
+}
+
+/// One name space of numbers: one number may be chosen.
+fn read_set_tid(set_tid: u64, size: u64) -> Result<i32> {
+    match (set_tid, size) {
+        (0, 0) => Ok(0),
+        (0, _) | (_, 0) => Err(EINVAL),
+        (at, 1) => {
+            let tid = UserPtr::<i32>::new(at).read()?;
+            let cred = current().cred();
+            if tid < 1 {
+                Err(EINVAL)
+            } else if cred.capable(CAP_CHECKPOINT_RESTORE) || cred.capable(CAP_SYS_ADMIN) {
+                Ok(tid)
+            } else {
+                Err(EPERM)
+            }
+        }
+        _ => Err(EINVAL),
+    }
+}
+
+/// Makes a child of the current task and starts it; its number. Waits for it with CLONE_VFORK.
+pub fn kernel_clone(args: &KernelCloneArgs) -> Result<i32> {
+    let parent = current();
+    check_flags(&parent, args)?;
+    let number = Number::reserve(args.set_tid)?;
+    let tid = number.tid;
+    let child = copy_task(&parent, args, tid)?;
+    let vfork = (args.flags & CLONE_VFORK != 0).then(|| Arc::new(VforkDone::default()));
+    child.vfork_done.lock().clone_from(&vfork);
+    let pidfd = if args.flags & CLONE_PIDFD != 0 { Some(give_pidfd(&child, args)?) } else { None };
+    if args.flags & CLONE_PARENT_SETTID != 0 {
+        // As on Linux, a bad address costs the caller the number and nothing else.
+        let _ = UserPtr::<i32>::new(args.parent_tid).write(&tid);
+    }
+    if args.flags & CLONE_CHILD_SETTID != 0 {
+        let _ = child.mm().map(|mm| mm.write(args.child_tid, tid.as_bytes()));
+    }
+    if let Err(errno) = publish(&parent, &child, args) {
+        if let Some(fd) = pidfd {
+            let _ = parent.files().and_then(|f| f.remove(fd));
+        }
+        return Err(errno);
+    }
+    number.keep();
+    let body = child.clone();
+    sched::spawn_kernel_task(&child, move || run::user_task(body));
+    drop(child);
+    if let Some(vfork) = vfork {
+        // A fatal signal ends the wait, and then the caller.
+        let _ = vfork.wait();
+    }
+    Ok(tid)
+}
+
+fn check_flags(parent: &Task, args: &KernelCloneArgs) -> Result<()> {
+    let flags = args.flags;
+    let both = |a: u64, b: u64| flags & a != 0 && flags & b != 0;
+    if both(CLONE_NEWNS, CLONE_FS) || both(CLONE_NEWUSER, CLONE_FS) {
+        return Err(EINVAL);
+    }
+    if flags & CLONE_THREAD != 0 && flags & CLONE_SIGHAND == 0 {
+        return Err(EINVAL);
+    }
+    if flags & CLONE_SIGHAND != 0 && flags & CLONE_VM == 0 {
+        return Err(EINVAL);
+    }
+    if flags & CLONE_PIDFD != 0 && flags & CLONE_PARENT_SETTID != 0 && args.pidfd == args.parent_tid {
+        return Err(EINVAL);
+    }
+    // Siblings of init would be nobody's children.
+    if flags & CLONE_PARENT != 0 && parent.tgid() == pid::INIT_PID {
+        return Err(EINVAL);
+    }
+    if both(CLONE_THREAD, CLONE_NEWUSER | CLONE_NEWPID) {
+        return Err(EINVAL);
+    }
+    if flags & CLONE_SETTLS != 0 && args.tls >= TASK_SIZE {
+        return Err(EPERM);
+    }
+    check_namespaces(parent, flags)
+}
+
+/// There is one name space of each kind. EINVAL is Linux's answer where a kind isn't built in, after the permission.
+pub(super) fn check_namespaces(task: &Task, flags: u64) -> Result<()> {
+    if flags & NAMESPACES == 0 {
+        return Ok(());
+    }
+    if flags & CLONE_NEWUSER == 0 && !task.cred().capable(CAP_SYS_ADMIN) {
+        return Err(EPERM);
+    }
+    Err(EINVAL)
+}
+
+/// A reserved number, freed unless it is kept.
+struct Number {
+    tid: i32,
+    kept: bool,
+}
+
+impl Number {
+    fn reserve(wanted: i32) -> Result<Number> {
+        let mut list = pid::tasklist();
+        if list.threads() >= MAX_THREADS {
+            return Err(EAGAIN);
+        }
+        let tid = if wanted == 0 { list.alloc()? } else { list.alloc_at(wanted)? };
+        Ok(Number { tid, kept: false })
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        if !self.kept {
+            pid::tasklist().remove_task(self.tid);
+        }
+    }
+}
+
+/// The child with all that it shares or copies, known to nobody yet.
+fn copy_task(parent: &Arc<Task>, args: &KernelCloneArgs, tid: i32) -> Result<Arc<Task>> {
+    let flags = args.flags;
+    let share = |flag| flags & flag != 0;
+    let cred = parent.cred();
+    let charge = NprocCharge::new(&cred, parent.process.rlimit(RLIMIT_NPROC))?;
+    let files = parent.files()?;
+    let files = if share(CLONE_FILES) { files } else { files.copy() };
+    let fs = if share(CLONE_FS) { parent.fs() } else { parent.fs().copy() };
+    let process = if share(CLONE_THREAD) { parent.process.clone() } else { copy_process(parent, args, tid) };
+    let (mm, mut user) = copy_mm(parent, share(CLONE_VM))?;
+    let regs = user.regs_mut();
+    regs.rax = 0;
+    if args.stack != 0 {
+        regs.rsp = args.stack;
+    }
+    if share(CLONE_SETTLS) {
+        regs.fs_base = args.tls;
+    }
+    let (blocked, altstack) = {
+        let signal = parent.signal.lock();
+        (signal.blocked, signal.altstack)
+    };
+    let child = Task::new(TaskParts {
+        tid,
+        process,
+        mm: Some(mm),
+        files: Some(files),
+        fs,
+        cred,
+        comm: parent.comm(),
+        attr: child_attr(parent.sched.attr()),
+        vruntime: parent.sched.vruntime(),
+        blocked,
+        // A thread has no use for its parent's stack; a vfork child runs while the parent waits.
+        altstack: if share(CLONE_VM) && !share(CLONE_VFORK) { SigAltStackState::default() } else { altstack },
+        user: Some(user),
+    });
+    *child.nproc.lock() = Some(charge);
+    let copy_flag = |from: &std::sync::atomic::AtomicU32, to: &std::sync::atomic::AtomicU32| {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    };
+    copy_flag(&parent.personality, &child.personality);
+    copy_flag(&parent.ioprio, &child.ioprio);
+    child.no_new_privs.store(parent.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.timer_slack.store(parent.timer_slack.load(Ordering::Relaxed), Ordering::Relaxed);
+    if share(CLONE_CHILD_CLEARTID) {
+        child.clear_child_tid.store(args.child_tid, Ordering::Relaxed);
+    }
+    Ok(child)
+}
+
+fn copy_mm(parent: &Arc<Task>, share: bool) -> Result<(Arc<Mm>, StubThread)> {
+    let mm = parent.mm()?;
+    if !share {
+        return mm.fork(parent);
+    }
+    let user = parent.user.lock().as_mut().ok_or(EFAULT)?.spawn()?;
+    Ok((mm, user))
+}
+
+fn copy_process(parent: &Task, args: &KernelCloneArgs, tid: i32) -> Arc<Process> {
+    let from = &parent.process;
+    let sighand = from.sighand();
+    let sighand = if args.flags & CLONE_SIGHAND != 0 {
+        sighand
+    } else {
+        copy_sighand(&sighand, args.flags & CLONE_CLEAR_SIGHAND != 0)
+    };
+    let process = Process::new(tid, sighand, *from.rlimits.lock());
+    let exit_signal = if args.flags & CLONE_PARENT != 0 {
+        from.exit_signal.load(Ordering::Relaxed)
+    } else {
+        args.exit_signal as i32
+    };
+    process.exit_signal.store(exit_signal, Ordering::Relaxed);
+    process.dumpable.store(from.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
+    process.oom_score_adj.store(from.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
+    process
+}
+
+/// A copy of signal actions; with `clear`, handlers go back to the default and what was ignored stays so.
+pub(super) fn copy_sighand(from: &SigHand, clear: bool) -> Arc<SigHand> {
+    let mut actions = *from.actions.lock();
+    if clear {
+        for action in actions.iter_mut().filter(|a| a.handler != SIG_IGN) {
+            *action = FromZeros::new_zeroed();
+            action.handler = SIG_DFL;
+        }
+    }
+    Arc::new(SigHand { actions: SpinLock::new(rank::SIGHAND, actions) })
+}
+
+fn child_attr(parent: SchedAttr) -> SchedAttr {
+    if !parent.reset_on_fork {
+        return parent;
+    }
+    let nice = if parent.policy.is_realtime() { 0 } else { parent.nice.max(0) };
+    let policy = if parent.policy.is_realtime() { Policy::Normal } else { parent.policy };
+    SchedAttr { policy, nice, priority: 0, reset_on_fork: false, ..parent }
+}
+
+fn give_pidfd(child: &Arc<Task>, args: &KernelCloneArgs) -> Result<Fd> {
+    let file = pidfd::file_of(child, args.flags & CLONE_THREAD != 0, false)?;
+    let files = current().files()?;
+    let fd = files.install(file, true)?;
+    if let Err(errno) = UserPtr::<i32>::new(args.pidfd).write(&fd.0) {
+        let closed = files.remove(fd);
+        drop(closed);
+        return Err(errno);
+    }
+    Ok(fd)
+}
+
+/// Puts the child where others find it. Fails when its process is on its way out.
+fn publish(parent: &Arc<Task>, child: &Arc<Task>, args: &KernelCloneArgs) -> Result<()> {
+    let process = &child.process;
+    let mut list = pid::tasklist();
+    if parent.fatal_signal_pending() {
+        return Err(ERESTARTNOINTR);
+    }
+    if args.flags & CLONE_THREAD != 0 {
+        let mut threads = process.threads.lock();
+        if process.group_exit.load(Ordering::SeqCst) || parent.killed.load(Ordering::SeqCst) {
+            return Err(ERESTARTNOINTR);
+        }
+        threads.push(child.clone());
+    } else {
+        let (pgrp, session, tty, grandparent) = {
+            let link = parent.process.link.lock();
+            (link.pgrp, link.session, link.tty.clone(), link.parent.upgrade())
+        };
+        let (family, parent_tid) = if args.flags & CLONE_PARENT != 0 {
+            (grandparent.ok_or(EINVAL)?, parent.process.parent_tid())
+        } else {
+            (parent.process.clone(), parent.tid())
+        };
+        {
+            let mut link = process.link.lock();
+            (link.pgrp, link.session, link.tty, link.parent_tid) = (pgrp, session, tty, parent_tid);
+        }
+        // From here on nothing fails: the thread and its process keep each other alive.
+        process.threads.lock().push(child.clone());
+        list.set_parent(process, &family);
+    }
+    list.insert(child);
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Process descriptors: pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use abi::Result;
+use abi::errno::{EBADF, EINVAL, EPERM, ESRCH};
+use abi::fcntl::OpenFlags;
+use abi::sched::{
+    PIDFD_NONBLOCK, PIDFD_SIGNAL_PROCESS_GROUP, PIDFD_SIGNAL_THREAD, PIDFD_SIGNAL_THREAD_GROUP, PIDFD_THREAD,
+};
+use abi::signal::{NSIG, SI_TKILL, SI_USER, SigInfo};
+
+use super::{Process, Task, TaskState, current, may_signal, pid, ptrace_access};
+use crate::signal;
+use crate::sync::PollTable;
+use crate::uaccess::UserPtr;
+use crate::vfs::{Fd, File, FileMode, FileOps, PollEvents, anon};
+
+/// What a pidfd refers to.
+struct PidFile {
+    /// The process, or the process of the thread.
+    process: Arc<Process>,
+    /// With PIDFD_THREAD. Weak: a descriptor keeps no thread.
+    thread: Option<std::sync::Weak<Task>>,
+    number: i32,
+}
+
+impl PidFile {
+    fn exited(&self) -> bool {
+        match &self.thread {
+            None => self.process.zombie.load(Ordering::SeqCst),
+            Some(thread) => thread.upgrade().is_none_or(|t| t.state() == TaskState::Zombie || !is_member(&t)),
+        }
+    }
+}
+
+fn is_member(task: &Task) -> bool {
+    task.process.threads.lock().iter().any(|t| core::ptr::eq(&raw const **t, task))
+}
+
+impl FileOps for PidFile {
+    fn poll(&self, _file: &File, table: &mut PollTable) -> PollEvents {
+        table.register(&self.process.exit_queue);
+        if !self.exited() {
+            return PollEvents::empty();
+        }
+        let reaped = pid::tasklist().task(self.number).is_none();
+        if reaped { PollEvents::READABLE | PollEvents::HUP } else { PollEvents::READABLE }
+    }
+
+    fn fdinfo(&self, _file: &File) -> String {
+        let reaped = pid::tasklist().task(self.number).is_none();
+        let shown = if reaped { -1 } else { self.number };
+        format!("Pid:\t{shown}\nNSpid:\t{shown}\n")
+    }
+}
+
+/// A descriptor's file for a task: of its process, or of the thread itself.
+pub fn file_of(task: &Arc<Task>, thread: bool, nonblock: bool) -> Result<Arc<File>> {
+    let ops = PidFile {
+        process: task.process.clone(),
+        thread: thread.then(|| Arc::downgrade(task)),
+        number: if thread { task.tid() } else { task.tgid() },
+    };
+    let mut flags = OpenFlags::RDWR;
+    flags.set(OpenFlags::NONBLOCK, nonblock);
+    anon::anon_file("[pidfd]", Box::new(ops), flags, FileMode::READ | FileMode::WRITE)
+}
+
+/// The process that a pidfd refers to; None if the file is no pidfd.
+pub fn process_of(file: &File) -> Option<Arc<Process>> {
+    file.ops_as::<PidFile>().map(|f| f.process.clone())
+}
+
+/// pidfd_open(2)
+pub fn pidfd_open(number: i32, flags: u32) -> Result<Fd> {
+    if flags & !(PIDFD_NONBLOCK | PIDFD_THREAD) != 0 || number <= 0 {
+        return Err(EINVAL);
+    }
+    let task = pid::find_task(number)?;
+    let thread = flags & PIDFD_THREAD != 0;
+    if !thread && task.tgid() != number {
+        // A thread that isn't the leader is no process.
+        return Err(EINVAL);
+    }
+    let file = file_of(&task, thread, flags & PIDFD_NONBLOCK != 0)?;
+    current().files()?.install(file, true)
+}
+
+/// pidfd_send_signal(2)
+pub fn pidfd_send_signal(pidfd: Fd, sig: u32, info: UserPtr<SigInfo>, flags: u32) -> Result<()> {
+    let scopes = PIDFD_SIGNAL_THREAD | PIDFD_SIGNAL_THREAD_GROUP | PIDFD_SIGNAL_PROCESS_GROUP;
+    if flags & !scopes != 0 || flags.count_ones() > 1 || sig > NSIG {
+        return Err(EINVAL);
+    }
+    let file = pidfd.file()?;
+    let target = file.ops_as::<PidFile>().ok_or(EBADF)?;
+    let to_thread = match flags {
+        0 => target.thread.is_some(),
+        flag => flag == PIDFD_SIGNAL_THREAD,
+    };
+    let me = current();
+    let info = match info.non_null() {
+        None => {
+            let code = if to_thread { SI_TKILL } else { SI_USER };
+            SigInfo::kill(sig, code, me.tgid(), me.cred().uid)
+        }
+        Some(info) => {
+            let info = info.read()?;
+            if info.si_signo != sig as i32 {
+                return Err(EINVAL);
+            }
+            // Only to itself may a process claim to be the kernel, or another's kill.
+            if (info.si_code >= 0 || info.si_code == SI_TKILL) && !Arc::ptr_eq(&target.process, &me.process) {
+                return Err(EPERM);
+            }
+            info
+        }
+    };
+    if flags == PIDFD_SIGNAL_PROCESS_GROUP {
+        return signal::send_group(target.process.pgrp(), info);
+    }
+    let task = pid::tasklist().task(target.number).ok_or(ESRCH)?;
+    may_signal(&task, sig)?;
+    if sig == 0 {
+        return Ok(());
+    }
+    if to_thread {
+        signal::send_task(&task, info);
+    } else {
+        signal::send_process(&task.process, info);
+    }
+    Ok(())
+}
+
+/// pidfd_getfd(2)
+pub fn pidfd_getfd(pidfd: Fd, fd: Fd, flags: u32) -> Result<Fd> {
+    if flags != 0 {
+        return Err(EINVAL);
+    }
+    let file = pidfd.file()?;
+    let target = file.ops_as::<PidFile>().ok_or(EBADF)?;
+    let task = pid::tasklist().task(target.number).ok_or(ESRCH)?;
+    ptrace_access(&task)?;
+    let stolen = task.files()?.get(fd)?;
+    current().files()?.install(stolen, true)
+}

@@ -1,0 +1,195 @@
+//! wait4(2) and waitid(2).
+//!
+//! A scan of the children runs under the tasklist lock, like the step that makes a process a zombie; sleeping is on the
+//! parent's `wait_chldexit`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use abi::Result;
+use abi::errno::{EAGAIN, EBADF, ECHILD, EINVAL, ESRCH};
+use abi::resource::Rusage;
+use abi::signal::{CLD_CONTINUED, CLD_STOPPED, SIGCHLD, SIGCONT};
+use abi::wait::*;
+use zerocopy::IntoBytes;
+
+use super::pid::Tasklist;
+use super::{Process, Task, current, family, pid, pidfd, rusage};
+use crate::sync::{Sleep, wait_event};
+use crate::uaccess::{UserPtr, copy_to_user};
+use crate::vfs::Fd;
+
+/// Which children are waited for.
+#[derive(Clone)]
+enum Which {
+    Any,
+    Process(i32),
+    Group(i32),
+    Pidfd(Arc<Process>),
+}
+
+struct Waiting {
+    which: Which,
+    options: u32,
+}
+
+/// What a wait found.
+struct Found {
+    pid: i32,
+    uid: u32,
+    /// As wait4 has it.
+    status: i32,
+    rusage: Rusage,
+}
+
+/// wait4(2)
+pub fn wait4(pid: i32, status: UserPtr<i32>, options: u32, rusage: UserPtr<Rusage>) -> Result<i32> {
+    if options & !(WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL) != 0 {
+        return Err(EINVAL);
+    }
+    let which = match pid {
+        i32::MIN => return Err(ESRCH),
+        -1 => Which::Any,
+        0 => Which::Group(current().process.pgrp()),
+        1.. => Which::Process(pid),
+        _ => Which::Group(-pid),
+    };
+    let Some(found) = do_wait(&Waiting { which, options: options | WEXITED })? else { return Ok(0) };
+    status.write_if(&found.status)?;
+    rusage.write_if(&found.rusage)?;
+    Ok(found.pid)
+}
+
+/// waitid(2). `info` is a `siginfo_t`, of which the fields of SIGCHLD are written.
+pub fn waitid(which: u32, id: i32, info: u64, options: u32, rusage: UserPtr<Rusage>) -> Result<()> {
+    let known = WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL;
+    if options & !known != 0 || options & (WEXITED | WSTOPPED | WCONTINUED) == 0 {
+        return Err(EINVAL);
+    }
+    let mut options = options;
+    let mut nonblock = false;
+    let which = match which {
+        P_ALL => Which::Any,
+        P_PID if id > 0 => Which::Process(id),
+        P_PGID if id > 0 => Which::Group(id),
+        P_PGID if id == 0 => Which::Group(current().process.pgrp()),
+        P_PIDFD if id >= 0 => {
+            let file = Fd(id).file()?;
+            nonblock = file.nonblock();
+            Which::Pidfd(pidfd::process_of(&file).ok_or(EBADF)?)
+        }
+        _ => return Err(EINVAL),
+    };
+    let asked = options;
+    if nonblock {
+        options |= WNOHANG;
+    }
+    let found = do_wait(&Waiting { which, options })?;
+    if found.is_none() && nonblock && asked & WNOHANG == 0 {
+        return Err(EAGAIN);
+    }
+    if let Some(found) = &found {
+        rusage.write_if(&found.rusage)?;
+    }
+    if info != 0 {
+        copy_to_user(info, siginfo_words(found.as_ref()).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The first words of the `siginfo_t`: signo, errno, code, padding, pid, uid, status; zero when nobody changed.
+fn siginfo_words(found: Option<&Found>) -> [i32; 7] {
+    let Some(found) = found else { return [0; 7] };
+    let (code, status) = match found.status {
+        W_CONTINUED => (CLD_CONTINUED, SIGCONT as i32),
+        stopped if wifstopped(stopped) => (CLD_STOPPED, stopped >> 8 & 0xff),
+        ended => family::exit_reason(ended),
+    };
+    [SIGCHLD as i32, 0, code, 0, found.pid, found.uid as i32, status]
+}
+
+/// Waits until a child has changed as asked; None with WNOHANG when there is none yet. ECHILD, ERESTARTSYS.
+fn do_wait(waiting: &Waiting) -> Result<Option<Found>> {
+    let task = current();
+    let queue = task.process.wait_chldexit.clone();
+    wait_event(&queue, Sleep::INTERRUPTIBLE, || match scan(&task, waiting) {
+        Ok(None) if waiting.options & WNOHANG == 0 => None,
+        outcome => Some(outcome),
+    })?
+}
+
+/// Looks at each child once. ECHILD when there is none to wait for.
+fn scan(task: &Task, waiting: &Waiting) -> Result<Option<Found>> {
+    let mut released = None;
+    let outcome = {
+        let mut list = pid::tasklist();
+        let mut candidates = false;
+        let mut found = None;
+        for child in children(&list, task, &waiting.which) {
+            if !eligible(task, &child, waiting) {
+                continue;
+            }
+            candidates = true;
+            if let Some(status) = consume_change(&child, waiting.options) {
+                let is_zombie = child.zombie.load(Ordering::SeqCst);
+                found = Some(describe(&child, status, is_zombie));
+                if is_zombie && waiting.options & WNOWAIT == 0 {
+                    family::add_child_totals(&task.process, &child);
+                    released = family::release(&mut list, &child);
+                }
+                break;
+            }
+        }
+        if candidates { Ok(found) } else { Err(ECHILD) }
+    };
+    drop(released);
+    outcome
+}
+
+fn children(list: &Tasklist, task: &Task, which: &Which) -> Vec<Arc<Process>> {
+    let own = |p: &Arc<Process>| p.parent().is_some_and(|parent| Arc::ptr_eq(&parent, &task.process));
+    match which {
+        Which::Process(pid) => list.process(*pid).filter(own).into_iter().collect(),
+        Which::Pidfd(process) => Some(process.clone()).filter(own).into_iter().collect(),
+        Which::Any | Which::Group(_) => task.process.link.lock().children.clone(),
+    }
+}
+
+fn eligible(task: &Task, child: &Process, waiting: &Waiting) -> bool {
+    if let Which::Group(pgrp) = waiting.which
+        && child.pgrp() != pgrp
+    {
+        return false;
+    }
+    if waiting.options & __WNOTHREAD != 0 && child.parent_tid() != task.tid() {
+        return false;
+    }
+    let clone_child = child.exit_signal.load(Ordering::Relaxed) != SIGCHLD as i32;
+    waiting.options & __WALL != 0 || clone_child == (waiting.options & __WCLONE != 0)
+}
+
+/// The wait status of a change that was asked for; a stop or a continuation is told once.
+fn consume_change(child: &Process, options: u32) -> Option<i32> {
+    if child.zombie.load(Ordering::SeqCst) {
+        return (options & WEXITED != 0).then(|| child.exit_code.load(Ordering::SeqCst));
+    }
+    let mut stop = child.stop.lock();
+    let status = stop.notify? as i32;
+    let wanted = if status == W_CONTINUED { WCONTINUED } else { WSTOPPED };
+    if options & wanted == 0 {
+        return None;
+    }
+    if options & WNOWAIT == 0 {
+        stop.notify = None;
+    }
+    Some(status)
+}
+
+fn describe(child: &Process, status: i32, is_zombie: bool) -> Found {
+    let uid = if is_zombie {
+        child.exit_uid.load(Ordering::Relaxed)
+    } else {
+        child.threads.lock().first().map_or(0, |t| t.cred().uid)
+    };
+    Found { pid: child.tgid, uid, status, rusage: rusage::with_children(child) }
+}
