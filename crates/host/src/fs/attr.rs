@@ -19,19 +19,10 @@ const _: () = assert!(size_of::<Statfs>() == size_of::<libc::statfs>());
 fn statx_at(fd: BorrowedFd<'_>, name: &std::ffi::CStr, flags: u32) -> Result<Statx> {
     let mut out = Statx::default();
     let flags = (flags | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) as i32;
+    let mask = STATX_BASIC_STATS | STATX_BTIME;
     // SAFETY: `name` is a C string and `out` has the size and layout of the host's statx; both outlive the call.
-    check(
-        unsafe {
-            libc::statx(
-                fd.as_raw_fd(),
-                name.as_ptr(),
-                flags,
-                STATX_BASIC_STATS | STATX_BTIME,
-                (&raw mut out).cast(),
-            )
-        }
-        .into(),
-    )?;
+    let ret = unsafe { libc::statx(fd.as_raw_fd(), name.as_ptr(), flags, mask, (&raw mut out).cast()) };
+    check(ret.into())?;
     Ok(out)
 }
 
@@ -76,12 +67,18 @@ pub fn chmod(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
     check(unsafe { libc::chmod(path.as_ptr(), mode) }.into()).map(drop)
 }
 
+/// Whether the host lets us set owners of files.
+pub fn is_privileged() -> bool {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// chown(2), of a symbolic link itself. None leaves that owner as it is.
 pub fn chown(fd: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     let (uid, gid) = (uid.unwrap_or(u32::MAX), gid.unwrap_or(u32::MAX));
     // SAFETY: the name is an empty C string.
-    check(unsafe { libc::fchownat(fd.as_raw_fd(), c"".as_ptr(), uid, gid, AT_EMPTY_PATH as i32) }.into())
-        .map(drop)
+    let ret = unsafe { libc::fchownat(fd.as_raw_fd(), c"".as_ptr(), uid, gid, AT_EMPTY_PATH as i32) };
+    check(ret.into()).map(drop)
 }
 
 /// utimensat(2): access and modification time, with UTIME_NOW and UTIME_OMIT in `tv_nsec`.

@@ -33,14 +33,17 @@ pub fn pwrite(fd: BorrowedFd<'_>, buf: &[u8], offset: u64) -> Result<usize> {
     })
 }
 
-/// Writes at the end of the file as it is at that moment (RWF_APPEND), whoever else writes. Bytes written.
-pub fn pwrite_append(fd: BorrowedFd<'_>, buf: &[u8]) -> Result<usize> {
+/// Writes at the end of the file as it is at that moment (RWF_APPEND), whoever else writes. Bytes written, and the
+/// offset after them: the caller sees to it that nobody else appends by the same descriptor meanwhile.
+pub fn append(fd: BorrowedFd<'_>, buf: &[u8]) -> Result<(usize, u64)> {
     let iov = libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
-    uninterrupted(|| {
-        // SAFETY: `iov` describes `buf`, which is readable for its length; a write only reads from it.
-        let n = unsafe { libc::pwritev2(fd.as_raw_fd(), &iov, 1, 0, libc::RWF_APPEND) };
+    let n = uninterrupted(|| {
+        // SAFETY: `iov` describes `buf`, which is readable for its length; a write only reads from it. Offset -1 uses
+        // and moves the descriptor's own position.
+        let n = unsafe { libc::pwritev2(fd.as_raw_fd(), &iov, 1, -1, libc::RWF_APPEND) };
         check(n as i64).map(|n| n as usize)
-    })
+    })?;
+    Ok((n, seek(fd, 0, abi::fcntl::SEEK_CUR)?))
 }
 
 /// copy_file_range(2): bytes copied, 0 at the end of the source. EXDEV where the host can't.
@@ -63,34 +66,37 @@ pub fn copy_range(
 /// ftruncate(2).
 pub fn truncate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
     let len = i64::try_from(len).map_err(|_| EFBIG)?;
-    // SAFETY: no memory is passed.
-    uninterrupted(|| check(unsafe { libc::ftruncate(fd.as_raw_fd(), len) }.into())).map(drop)
+    uninterrupted(|| {
+        // SAFETY: no memory is passed.
+        let ret = unsafe { libc::ftruncate(fd.as_raw_fd(), len) };
+        check(ret.into()).map(drop)
+    })
 }
 
 /// fallocate(2) with FALLOC_FL_* in `mode`.
 pub fn fallocate(fd: BorrowedFd<'_>, mode: u32, offset: u64, len: u64) -> Result<()> {
     let (offset, len) = (offset_of(offset)?, offset_of(len)?);
-    // SAFETY: no memory is passed.
-    uninterrupted(|| check(unsafe { libc::fallocate(fd.as_raw_fd(), mode as i32, offset, len) }.into()))
-        .map(drop)
+    uninterrupted(|| {
+        // SAFETY: no memory is passed.
+        let ret = unsafe { libc::fallocate(fd.as_raw_fd(), mode as i32, offset, len) };
+        check(ret.into()).map(drop)
+    })
 }
 
 /// fsync(2), or fdatasync(2) with `data_only`: durable on return.
 pub fn fsync(fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
     uninterrupted(|| {
+        let fd = fd.as_raw_fd();
         // SAFETY: no memory is passed.
-        check(
-            unsafe { if data_only { libc::fdatasync(fd.as_raw_fd()) } else { libc::fsync(fd.as_raw_fd()) } }
-                .into(),
-        )
+        let ret = unsafe { if data_only { libc::fdatasync(fd) } else { libc::fsync(fd) } };
+        check(ret.into()).map(drop)
     })
-    .map(drop)
 }
 
 /// syncfs(2) of the host file system behind an open file (not O_PATH).
 pub fn sync_fs(fd: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: no memory is passed.
-    uninterrupted(|| check(unsafe { libc::syncfs(fd.as_raw_fd()) }.into())).map(drop)
+    check(unsafe { libc::syncfs(fd.as_raw_fd()) }.into()).map(drop)
 }
 
 /// lseek(2). Moves the descriptor's own position, which only directories use here.

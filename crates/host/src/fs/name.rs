@@ -34,31 +34,18 @@ pub fn symlink(target: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
 /// linkat(2) of a name; a symbolic link is linked itself.
 pub fn link(dir: BorrowedFd<'_>, name: &[u8], new_dir: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
     let (name, new_name) = (component(name)?, component(new_name)?);
+    let (dir, new_dir) = (dir.as_raw_fd(), new_dir.as_raw_fd());
     // SAFETY: both are C strings that outlive the call.
-    check(
-        unsafe { libc::linkat(dir.as_raw_fd(), name.as_ptr(), new_dir.as_raw_fd(), new_name.as_ptr(), 0) }
-            .into(),
-    )
-    .map(drop)
+    check(unsafe { libc::linkat(dir, name.as_ptr(), new_dir, new_name.as_ptr(), 0) }.into()).map(drop)
 }
 
 /// Gives an open file without a name (O_TMPFILE) one.
 pub fn link_fd(fd: BorrowedFd<'_>, new_dir: BorrowedFd<'_>, new_name: &[u8]) -> Result<()> {
-    let (path, new_name) = (proc_path(fd)?, component(new_name)?);
+    let (path, name, dir) = (proc_path(fd)?, component(new_name)?, new_dir.as_raw_fd());
+    let flags = libc::AT_SYMLINK_FOLLOW;
     // SAFETY: both are C strings that outlive the call.
-    check(
-        unsafe {
-            libc::linkat(
-                libc::AT_FDCWD,
-                path.as_ptr(),
-                new_dir.as_raw_fd(),
-                new_name.as_ptr(),
-                libc::AT_SYMLINK_FOLLOW,
-            )
-        }
-        .into(),
-    )
-    .map(drop)
+    let ret = unsafe { libc::linkat(libc::AT_FDCWD, path.as_ptr(), dir, name.as_ptr(), flags) };
+    check(ret.into()).map(drop)
 }
 
 /// unlinkat(2) of anything but a directory.
@@ -101,10 +88,9 @@ pub fn rename(
 /// The target of the symbolic link that an O_PATH descriptor stands for.
 pub fn readlink(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     let mut target = vec![0; PATH_MAX];
-    // SAFETY: the name is an empty C string, and `target` is writable for its length.
-    let n = check(unsafe {
-        libc::readlinkat(fd.as_raw_fd(), c"".as_ptr(), target.as_mut_ptr().cast(), target.len())
-    } as i64)?;
+    let buf = target.as_mut_ptr().cast();
+    // SAFETY: the name is an empty C string, and `buf` is writable for the length given.
+    let n = check(unsafe { libc::readlinkat(fd.as_raw_fd(), c"".as_ptr(), buf, target.len()) } as i64)?;
     if n as usize >= target.len() {
         return Err(ENAMETOOLONG);
     }

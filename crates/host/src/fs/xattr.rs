@@ -46,14 +46,10 @@ pub fn getxattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
 /// setxattr(2) with XATTR_CREATE or XATTR_REPLACE in `flags`.
 pub fn setxattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
     let (path, name) = (proc_path(fd)?, cstr(name)?);
-    // SAFETY: both names are C strings, and `value` is readable for its length.
-    check(
-        unsafe {
-            libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), flags as i32)
-        }
-        .into(),
-    )
-    .map(drop)
+    let (data, flags) = (value.as_ptr().cast(), flags as i32);
+    // SAFETY: both names are C strings, and `data` is readable for the length of `value`.
+    let ret = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), data, value.len(), flags) };
+    check(ret.into()).map(drop)
 }
 
 /// listxattr(2): the names.
