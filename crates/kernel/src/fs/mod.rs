@@ -1,4 +1,5 @@
 //! File systems.
 
+pub mod hostfs;
 pub mod pipefs;
 pub mod pseudo;
