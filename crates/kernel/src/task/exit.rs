@@ -16,3 +16,11 @@ pub fn kill_process(task: &Task, signal: u32) {
     task.killed.store(true, Ordering::SeqCst);
     task.notify_work();
 }
+
+/// execve(2) in a process of several threads.
+pub fn de_thread(_task: &Arc<Task>) -> abi::Result<()> {
+    Ok(())
+}
+
+/// Tells those who wait for it that a thread leaves its memory: robust futexes, CLONE_CHILD_CLEARTID.
+pub fn release_mm(_task: &Arc<Task>) {}

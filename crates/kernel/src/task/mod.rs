@@ -9,6 +9,8 @@
 //! Locks: TASKLIST, then PROCESS, SIGHAND, SIGNAL, CRED, TASK. TASK_USER is taken by the task itself alone.
 
 mod cred;
+mod elf;
+pub mod exec;
 pub mod exit;
 pub mod ids;
 pub mod pid;
@@ -120,6 +122,8 @@ pub struct Task {
     pub maj_flt: AtomicU64,
     /// Children's completion of vfork(2): the parent waits until it is true.
     pub vfork_done: SpinLock<Option<Arc<VforkDone>>>,
+    /// personality(2)
+    pub personality: std::sync::atomic::AtomicU32,
     /// Changes of its memory that the host has not confirmed.
     pub undo: crate::mm::UndoLog,
 }
@@ -227,6 +231,7 @@ impl Task {
             min_flt: AtomicU64::new(0),
             maj_flt: AtomicU64::new(0),
             vfork_done: SpinLock::new(rank::LEAF, None),
+            personality: std::sync::atomic::AtomicU32::new(0),
             undo: crate::mm::UndoLog::default(),
         })
     }
