@@ -5,6 +5,7 @@
 //! [`fiber`] are the coroutines that kernel code runs in; [`object`] is memory that guests can map; [`vdso`] is the
 //! guest's own vDSO; [`fs`] are files of the host; [`clock`] and [`random`] are what their names say.
 
+pub mod auxv;
 pub mod clock;
 pub mod cpu;
 pub mod fiber;

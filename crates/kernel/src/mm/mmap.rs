@@ -89,7 +89,7 @@ fn do_mmap(mut r: Request, file: Option<Arc<File>>) -> Result<u64> {
     if r.flags & MAP_LOCKED != 0 && !may_lock() {
         return Err(EPERM);
     }
-    let mut flags = VmFlags::from_prot(r.prot) | VmFlags::MAYREAD | VmFlags::MAYWRITE | VmFlags::MAYEXEC;
+    let mut flags = VmFlags::from_prot(r.prot) | VmFlags::MAY;
     let (backing, source) = match file {
         Some(file) => map_file(&r, file, &mut flags)?,
         None => map_anonymous(&r, &mut flags)?,
@@ -280,6 +280,11 @@ impl MmInner {
         found.or_else(|| self.vmas.gap_above(TASK_SIZE / 3, TASK_SIZE, len, PAGE_SIZE)).ok_or(ENOMEM)
     }
 
+    /// Free space for `len` bytes aligned to `align`, for the kernel's own choices. ENOMEM.
+    pub fn free_area(&self, len: u64, align: u64) -> Result<u64> {
+        self.unmapped_area(0, len, false, align)
+    }
+
     /// Takes `start..end` out. ENOMEM where splitting would make too many VMAs.
     pub(super) fn unmap(&mut self, changes: &mut Changes, start: u64, end: u64) -> Result<()> {
         let Some(first) = self.vmas.overlapping(start, end).next() else { return Ok(()) };
@@ -325,12 +330,7 @@ fn move_brk(inner: &mut MmInner, changes: &mut Changes, wanted: u64) -> Result<u
         inner.unmap(changes, new_end, old_end)?;
         changes.moves_brk_from(layout.brk);
     } else if new_end > old_end {
-        let mut flags = VmFlags::READ
-            | VmFlags::WRITE
-            | VmFlags::MAYREAD
-            | VmFlags::MAYWRITE
-            | VmFlags::MAYEXEC
-            | VmFlags::ACCOUNT;
+        let mut flags = VmFlags::READ | VmFlags::WRITE | VmFlags::MAY | VmFlags::ACCOUNT;
         flags |= inner.def_flags.unwrap_or(VmFlags::empty());
         let len = new_end - old_end;
         let locks = flags.contains(VmFlags::LOCKED);

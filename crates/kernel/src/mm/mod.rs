@@ -289,6 +289,22 @@ impl Mm {
         }
     }
 
+    /// The memory object and offset behind a shared mapping at `addr`: the name of a futex there. None for private
+    /// memory; EFAULT where nothing is mapped.
+    pub fn futex_key(&self, addr: u64) -> Result<Option<(u64, u64)>> {
+        let inner = self.lock();
+        let vma = inner.vmas.find(addr).ok_or(abi::errno::EFAULT)?;
+        if !vma.flags.contains(VmFlags::MAYSHARE) {
+            return Ok(None);
+        }
+        let offset = vma.offset + (addr - vma.start);
+        Ok(match &vma.backing {
+            Backing::SharedAnon(object) => Some((Arc::as_ptr(object) as u64, offset)),
+            Backing::File(mapped) => Some((Arc::as_ptr(mapped.file.inode()) as u64, offset)),
+            Backing::Anonymous | Backing::Special(_) => None,
+        })
+    }
+
     /// A copy for fork(2), and the stub thread of the child. The caller is the parent's `task`.
     pub fn fork(&self, task: &Task) -> Result<(Arc<Mm>, StubThread)> {
         let inner = self.lock();

@@ -67,6 +67,9 @@ bitflags::bitflags! {
 }
 
 impl VmFlags {
+    /// Whatever mprotect(2) may ask for.
+    pub const MAY: VmFlags = VmFlags::MAYREAD.union(VmFlags::MAYWRITE).union(VmFlags::MAYEXEC);
+
     /// The READ, WRITE and EXEC bits of `PROT_*`; other bits have no meaning here.
     pub fn from_prot(prot: u32) -> VmFlags {
         VmFlags::from_bits_truncate(u64::from(prot & (PROT_READ | PROT_WRITE | PROT_EXEC)))

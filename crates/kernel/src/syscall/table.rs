@@ -65,6 +65,9 @@ syscalls! {
     EPOLL_PWAIT2 event::epoll::epoll_pwait2(epfd, events, maxevents, timeout, sigmask, sigsetsize);
     EVENTFD event::eventfd::eventfd(initval);
     EVENTFD2 event::eventfd::eventfd2(initval, flags);
+    // exec
+    EXECVE task::exec::execve(filename, argv, envp);
+    EXECVEAT task::exec::execveat(dirfd, filename, argv, envp, flags);
     // mm
     MMAP mm::mmap::mmap(addr, length, prot, flags, fd, offset);
     MUNMAP mm::mmap::munmap(addr, length);

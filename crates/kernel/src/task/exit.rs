@@ -145,6 +145,19 @@ pub fn do_exit(task: &Arc<Task>) {
 
 /// Leaves the address space: tells whoever waits for that, then gives back the stub thread.
 fn leave_mm(task: &Arc<Task>) {
+    release_mm(task);
+    let user = task.user.lock().take();
+    let mm = task.set_mm(None);
+    drop(user);
+    drop(mm);
+    if let Some(vfork) = task.vfork_done.lock().take() {
+        vfork.complete();
+    }
+}
+
+/// Tells those who wait for it that a thread leaves its memory, by exit or execve: robust and PI futexes,
+/// CLONE_CHILD_CLEARTID.
+pub fn release_mm(task: &Arc<Task>) {
     futex::exit_robust_list(task);
     futex::exit_pi_state(task);
     if let Ok(mm) = task.mm() {
@@ -155,13 +168,6 @@ fn leave_mm(task: &Arc<Task>) {
             futex::wake(&mm, clear, 1);
         }
         family::note_maxrss(&task.process, &mm);
-    }
-    let user = task.user.lock().take();
-    let mm = task.set_mm(None);
-    drop(user);
-    drop(mm);
-    if let Some(vfork) = task.vfork_done.lock().take() {
-        vfork.complete();
     }
 }
 

@@ -9,6 +9,8 @@
 //! Locks: TASKLIST, then PROCESS, SIGHAND, SIGNAL, CRED, TASK. TASK_USER is taken by the task itself alone.
 
 mod cred;
+mod elf;
+pub mod exec;
 pub mod exit;
 pub mod family;
 pub mod fork;
