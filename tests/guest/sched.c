@@ -18,7 +18,8 @@ TEST {
   R(CPU_COUNT(&c));
   CHILDST("inherited", sched_getaffinity(0, sizeof c, &c); R(CPU_COUNT(&c)));
   R(sched_setaffinity(0, sizeof o, &o));
-  CPU_ZERO(&c), CPU_SET(1023, &c);
+  CPU_ZERO(&c);
+  CPU_SET(1023, &c);
   R(sched_setaffinity(0, sizeof c, &c));
   SECTION("policies");
   struct sched_param p = {0};

@@ -1,4 +1,6 @@
 """Interactive bash: Ctrl-C, Ctrl-Z, fg, bg, Ctrl-D, background reads, resize."""
+import time
+
 from term import Term, command
 
 t = Term(command(["/bin/bash", "--norc", "--noprofile", "-i"]))
@@ -9,6 +11,7 @@ t.expect("24 80")
 t.expect("$ ")
 t.send("sleep 100; echo status=$?\r")
 t.expect("status=$?\r\n")
+time.sleep(0.5)
 t.send("\x03")
 t.expect("^C")
 t.expect("$ ")
@@ -17,7 +20,6 @@ t.expect("code=130")
 t.expect("$ ")
 t.send("sleep 101\r")
 t.expect("sleep 101\r\n")
-import time
 time.sleep(0.5)
 t.send("\x1a")
 t.expect("Stopped")
