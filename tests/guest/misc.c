@@ -47,7 +47,7 @@ TEST {
   SECTION("no such call");
   R(syscall(9999));
   R(syscall(-1));
-  R(syscall(335));
+  R(syscall(400));
   R(syscall(SYS_nfsservctl));
   R(syscall(SYS_uselib, "x"));
   R(syscall(SYS_create_module));
