@@ -1,4 +1,6 @@
 """Interactive bash: Ctrl-C, Ctrl-Z, fg, bg, Ctrl-D, background reads, resize."""
+import time
+
 from term import Term, command
 
 t = Term(command(["/bin/bash", "--norc", "--noprofile", "-i"]))
@@ -9,6 +11,7 @@ t.expect("24 80")
 t.expect("$ ")
 t.send("sleep 100; echo status=$?\r")
 t.expect("status=$?\r\n")
+time.sleep(0.5)
 t.send("\x03")
 t.expect("^C")
 t.expect("$ ")
@@ -17,7 +20,6 @@ t.expect("code=130")
 t.expect("$ ")
 t.send("sleep 101\r")
 t.expect("sleep 101\r\n")
-import time
 time.sleep(0.5)
 t.send("\x1a")
 t.expect("Stopped")
@@ -50,6 +52,7 @@ t.expect("killedcat")
 t.expect("$ ")
 t.send("cat\r")
 t.expect("cat\r\n")
+time.sleep(0.5)
 t.send("line\r")
 t.expect("line\r\nline\r\n")
 t.send("\x04")
@@ -68,8 +71,9 @@ t.send("secret\r")
 if "secret" in t.expect("got=secret"):
     raise SystemExit("echoed with echo off")
 t.expect("$ ")
-t.send("read -p wait; echo not''reached\r")
+t.send("read -p wa''it; echo not''reached\r")
 t.expect("wait")
+time.sleep(0.3)
 t.send("\x03")
 t.expect("$ ")
 t.send("sleep 102 | cat | cat; echo p''ipe\r")

@@ -159,7 +159,7 @@ fn pass(args: &Args, place: &Place, program: &Path, pinned: bool) -> Result<bool
             "con0=null,fd:1",
             "con=null",
         ]);
-        c.arg(format!("init={}", program.display())).arg("--").arg(program).args(&inside);
+        c.arg(format!("init={}", program.display())).arg("--").args(&inside);
         columns.push(("UML", measure(&mut c)?));
     }
     let (text, good) = table(&columns, &names, start, pinned);
