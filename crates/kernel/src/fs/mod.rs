@@ -2,3 +2,15 @@
 
 pub mod pipefs;
 pub mod pseudo;
+pub mod devtmpfs;
+pub mod initramfs;
+pub mod tmpfs;
+
+use crate::vfs::register_filesystem;
+
+/// Makes every type known to mount(2), in the order of /proc/filesystems.
+pub fn register_all() {
+    register_filesystem(&tmpfs::TMPFS);
+    register_filesystem(&tmpfs::RAMFS);
+    register_filesystem(&devtmpfs::DEVTMPFS);
+}
