@@ -12,6 +12,7 @@ pub mod machine;
 pub mod object;
 mod place;
 pub mod random;
+pub mod reactor;
 pub mod stub;
 mod sys;
 pub mod vdso;
