@@ -2,12 +2,14 @@
 //!
 //! - `cmdline.rs`: kernel parameters.
 //! - `root.rs`: the root file system and what is mounted in it.
+//! - `files.rs`: files that the kernel makes itself.
 //! - `init.rs`: the first process: the built-in init of `ruml run`, or the guest's own.
 //! - `power.rs`: exit, poweroff, reboot, panic.
 //!
 //! [`run`] is the whole life of a machine; the caller's thread waits in it.
 
 mod cmdline;
+pub mod files;
 mod init;
 mod power;
 mod root;

@@ -7,7 +7,7 @@ use abi::Result;
 use super::{Config, Root};
 use crate::fs;
 use crate::task::current;
-use crate::vfs::mount::{MountNamespace, mount_on};
+use crate::vfs::mount::{MountNamespace, lock_namespace};
 use crate::vfs::namei::{LookupFlags, path_at};
 use crate::vfs::{Fd, FsStruct, Mount, MountFlags, Path, SuperBlock, find_fs};
 
@@ -90,7 +90,9 @@ fn switch_root(sb: &Arc<SuperBlock>, read_only: bool) -> Result<()> {
     let mount = Mount::new(sb, &sb.root()?, flags);
     let fs = current().fs();
     let at = fs.root();
-    mount_on(&fs.ns, &at, &mount)?;
+    let guard = lock_namespace();
+    fs.ns.attach(&mount, at)?;
+    drop(guard);
     let root = Path { mnt: mount.clone(), dentry: mount.root.clone() };
     fs.set_root(root.clone());
     fs.set_cwd(root);
@@ -125,7 +127,8 @@ fn attach(dir: &str, sb: &Arc<SuperBlock>, flags: MountFlags, make: bool) -> Res
     }
     let at = path_at(Fd::CWD, dir.as_bytes(), LookupFlags::FOLLOW)?;
     let mount = Mount::new(sb, &sb.root()?, flags);
-    mount_on(&current().fs().ns, &at, &mount)
+    let _guard = lock_namespace();
+    current().fs().ns.attach(&mount, at)
 }
 
 fn make_dirs(dir: &str) -> Result<()> {
@@ -133,7 +136,7 @@ fn make_dirs(dir: &str) -> Result<()> {
     for part in dir.split('/').filter(|p| !p.is_empty()) {
         at.push('/');
         at.push_str(part);
-        match crate::vfs::dirs::kernel_mkdir(at.as_bytes(), 0o755) {
+        match super::files::mkdir(at.as_bytes(), 0o755) {
             Ok(()) | Err(abi::errno::EEXIST) => {}
             Err(errno) => return Err(errno),
         }

@@ -8,7 +8,8 @@ use std::io::Read;
 
 use abi::fcntl::OpenFlags;
 
-use crate::vfs::{FileType, IovSource, dirs, links, open};
+use crate::boot::files;
+use crate::vfs::{FileType, IovSource};
 use cpio::{Entry, Reader};
 
 /// Unpacks `archive` into the root of the current task.
@@ -74,8 +75,7 @@ fn put<R: Read>(reader: &mut Reader<R>, entry: &Entry, hard_links: &mut HardLink
     if kind != FileType::Dir && entry.nlink > 1 {
         let key = (entry.dev.0, entry.dev.1, entry.ino);
         if let Some(first) = hard_links.get(&key) {
-            let _ = links::kernel_unlink(&name);
-            links::kernel_link(first, &name).map_err(words)?;
+                        files::link(first, &name).map_err(words)?;
             if entry.size == 0 {
                 return Ok(());
             }
@@ -86,14 +86,14 @@ fn put<R: Read>(reader: &mut Reader<R>, entry: &Entry, hard_links: &mut HardLink
     match kind {
         FileType::Dir => {
             reader.skip_data(entry)?;
-            match dirs::kernel_mkdir(&name, mode) {
+            match files::mkdir(&name, mode) {
                 Ok(()) | Err(abi::errno::EEXIST) => {}
                 Err(errno) => return Err(words(errno)),
             }
         }
         FileType::Regular => {
             let flags = OpenFlags::WRONLY | OpenFlags::CREAT | OpenFlags::TRUNC;
-            let file = open::filp_open(&name, flags, mode).map_err(words)?;
+            let file = files::open_file(&name, flags, mode).map_err(words)?;
             reader.copy_data(entry, |piece| {
                 let mut source = IovSource::kernel(piece);
                 match file.write(&mut source) {
@@ -105,20 +105,14 @@ fn put<R: Read>(reader: &mut Reader<R>, entry: &Entry, hard_links: &mut HardLink
         }
         FileType::Symlink => {
             let target = reader.read_data(entry, 4096)?;
-            let _ = links::kernel_unlink(&name);
-            links::kernel_symlink(&target, &name).map_err(words)?;
+                        files::symlink(&target, &name).map_err(words)?;
         }
         _ => {
             reader.skip_data(entry)?;
-            let _ = links::kernel_unlink(&name);
-            let rdev = abi::stat::makedev(entry.rdev.0, entry.rdev.1);
-            dirs::kernel_mknod(&name, kind.bits() | mode, rdev).map_err(words)?;
+                        let rdev = abi::stat::makedev(entry.rdev.0, entry.rdev.1);
+            files::mknod(&name, kind.bits() | mode, rdev).map_err(words)?;
         }
     }
-    crate::vfs::attr::kernel_chown(&name, entry.uid, entry.gid).map_err(words)?;
-    if kind != FileType::Symlink {
-        crate::vfs::attr::kernel_chmod(&name, mode).map_err(words)?;
-        crate::vfs::attr::kernel_utimes(&name, i64::from(entry.mtime)).map_err(words)?;
-    }
-    Ok(())
+    let mode = (kind != FileType::Symlink).then_some(mode);
+    files::set_attr(&name, mode, entry.uid, entry.gid, i64::from(entry.mtime)).map_err(words)
 }
