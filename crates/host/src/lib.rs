@@ -15,4 +15,5 @@ pub mod random;
 pub mod reactor;
 pub mod stub;
 mod sys;
+pub mod term;
 pub mod vdso;

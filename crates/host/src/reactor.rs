@@ -173,3 +173,10 @@ pub fn write_now(fd: &OwnedFd, data: &[u8]) -> Result<usize> {
         errno => Err(errno),
     }
 }
+
+/// Waits up to `millis` for a descriptor to take output. For the end of a machine, when nobody else runs.
+pub fn wait_writable(fd: &OwnedFd, millis: i32) {
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one entry, which lives through the call.
+    unsafe { libc::poll(&raw mut poll, 1, millis) };
+}
