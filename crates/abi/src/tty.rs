@@ -258,6 +258,8 @@ consts! { u32;
     TIOCGPKT = 0x8004_5438,
     TIOCGPTLCK = 0x8004_5439,
     TIOCGEXCL = 0x8004_5440,
+    /// Signal to the foreground group of a pty.
+    TIOCSIG = 0x4004_5436,
     TIOCGPTPEER = 0x5441,
     TIOCGICOUNT = 0x545d,
     TIOCMIWAIT = 0x545c,

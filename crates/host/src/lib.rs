@@ -14,6 +14,8 @@ pub mod machine;
 pub mod object;
 mod place;
 pub mod random;
+pub mod reactor;
 pub mod stub;
 mod sys;
+pub mod term;
 pub mod vdso;

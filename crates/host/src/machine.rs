@@ -53,3 +53,25 @@ fn raise_descriptor_limit() {
         }
     }
 }
+
+/// Starts the program anew with its own command line: a guest's reboot. Returns only why it could not.
+pub fn restart() -> String {
+    use std::os::unix::process::CommandExt;
+    let mut args = std::env::args_os();
+    let name = args.next();
+    let mut command = std::process::Command::new("/proc/self/exe");
+    if let Some(name) = name {
+        command.arg0(name);
+    }
+    format!("cannot start again: {}", command.args(args).exec())
+}
+
+/// A copy of the program's descriptor `fd`, as the user names it on the command line.
+pub fn duplicate_fd(fd: i32) -> std::io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory, and a non-negative answer is a descriptor that nobody else owns.
+    unsafe {
+        let copy = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3);
+        if copy < 0 { Err(std::io::Error::last_os_error()) } else { Ok(std::os::fd::OwnedFd::from_raw_fd(copy)) }
+    }
+}

@@ -7,6 +7,7 @@
 
 pub mod boot;
 pub mod event;
+pub mod char;
 pub mod fs;
 pub mod ipc;
 pub mod mm;

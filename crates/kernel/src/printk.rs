@@ -29,6 +29,22 @@ pub enum Level {
     Debug = 7,
 }
 
+impl Level {
+    /// The level of a number; its three low bits count.
+    pub fn from_number(n: u32) -> Level {
+        [
+            Level::Emerg,
+            Level::Alert,
+            Level::Crit,
+            Level::Err,
+            Level::Warning,
+            Level::Notice,
+            Level::Info,
+            Level::Debug,
+        ][(n & 7) as usize]
+    }
+}
+
 /// One message.
 #[derive(Clone, Debug)]
 pub struct Record {

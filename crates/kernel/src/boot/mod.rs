@@ -1,7 +1,139 @@
 //! Bringing the machine up and down.
+//!
+//! - `cmdline.rs`: kernel parameters.
+//! - `root.rs`: the root file system and what is mounted in it.
+//! - `files.rs`: files that the kernel makes itself.
+//! - `init.rs`: the first process: the built-in init of `ruml run`, or the guest's own.
+//! - `power.rs`: exit, poweroff, reboot, panic.
+//!
+//! [`run`] is the whole life of a machine; the caller's thread waits in it.
 
-/// The first process has ended, with that wait status: the machine stops.
-pub fn init_exited(status: i32) {
-    crate::pr_emerg!("init exited with wait status {status:#x}");
-    crate::sched::stop();
+mod cmdline;
+pub mod files;
+mod init;
+mod power;
+mod root;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+pub use cmdline::{Params, parse_size};
+pub use power::{Outcome, init_exited, machine_cmdline, memory_size, panic, power_off};
+
+use crate::{printk, sched, time};
+
+/// A machine to boot.
+pub struct Config {
+    /// `mem=`: bytes of guest memory.
+    pub mem: u64,
+    /// `ncpus=`
+    pub ncpus: usize,
+    /// Name of the machine.
+    pub hostname: String,
+    /// What /proc/cmdline shows.
+    pub cmdline: String,
+    /// The root file system.
+    pub root: Root,
+    /// Mounted read-only at first (`ro`).
+    pub root_ro: bool,
+    /// An initial cpio archive, perhaps compressed.
+    pub initrd: Option<Vec<u8>>,
+    /// Host folders shown in the guest.
+    pub volumes: Vec<Volume>,
+    /// The first program.
+    pub first: First,
+    /// What the first program's standard files are.
+    pub stdio: Stdio,
+    /// Messages below this level are shown on standard error.
+    pub loglevel: u8,
+    /// Trace syscalls: all for an empty list.
+    pub trace: Option<Vec<String>>,
+    /// `panic=`: seconds until the reboot after a panic; 0 never reboots, and the machine ends.
+    pub panic_timeout: i32,
+}
+
+/// Where `/` comes from.
+pub enum Root {
+    /// A copy-on-write view of a host folder: changes stay in memory and are gone at the end.
+    HostCow(PathBuf),
+    /// A host folder itself.
+    Host(PathBuf),
+    /// The initial archive stays the root.
+    Initramfs,
+}
+
+/// A host folder in the guest.
+pub struct Volume {
+    /// Folder on the host.
+    pub host: PathBuf,
+    /// Where the guest sees it; made if it isn't there.
+    pub guest: String,
+    /// Not written to.
+    pub read_only: bool,
+}
+
+/// The first program.
+pub enum First {
+    /// A command under the built-in init; its status is the machine's.
+    Command {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// `K=V` each.
+        env: Vec<String>,
+        /// Working directory.
+        cwd: String,
+        /// User and group that it runs as.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// The guest's init.
+    Init {
+        /// `init=` or `rdinit=`; without it the usual places are tried.
+        path: Option<String>,
+        /// Further arguments.
+        argv: Vec<String>,
+        /// `K=V` each, besides HOME and TERM.
+        env: Vec<String>,
+    },
+}
+
+/// The console and the standard files of the first program.
+pub enum Stdio {
+    /// A terminal: the guest's console and controlling terminal.
+    Terminal {
+        /// Read from.
+        input: OwnedFd,
+        /// Written to.
+        output: OwnedFd,
+    },
+    /// Three host files passed through as they are.
+    Files([OwnedFd; 3]),
+}
+
+/// Boots the machine, waits for its end, and ends every process of it.
+///
+/// # Errors
+/// What the host lacks, in words for the user; errors of the guest are outcomes.
+pub fn run(config: Config) -> Result<Outcome, String> {
+    time::since_boot();
+    printk::set_console_level(config.loglevel);
+    host::machine::init(host::machine::Config { ncpus: config.ncpus, ..Default::default() })?;
+    power::set_machine(config.mem, &config.cmdline, config.panic_timeout);
+    if let Some(only) = &config.trace {
+        crate::syscall::set_trace(only.clone());
+    }
+    crate::pr_info!("ruml {} on {} vCPUs", env!("CARGO_PKG_VERSION"), config.ncpus);
+    crate::pr_info!("Kernel command line: {}", config.cmdline);
+    let vcpus = sched::start(config.ncpus);
+    root::register_filesystems();
+    init::start(config)?;
+    let outcome = power::wait();
+    sched::stop();
+    for vcpu in vcpus {
+        // A vCPU that panicked has said so.
+        let _ = vcpu.join();
+    }
+    crate::tty::shutdown();
+    Ok(outcome)
 }

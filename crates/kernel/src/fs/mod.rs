@@ -1,5 +1,18 @@
 //! File systems.
 
+pub mod devtmpfs;
 pub mod hostfs;
+pub mod initramfs;
 pub mod pipefs;
 pub mod pseudo;
+pub mod tmpfs;
+
+use crate::vfs::register_filesystem;
+
+/// Makes every type known to mount(2), in the order of /proc/filesystems.
+pub fn register_all() {
+    register_filesystem(&tmpfs::TMPFS);
+    register_filesystem(&tmpfs::RAMFS);
+    register_filesystem(&devtmpfs::DEVTMPFS);
+    hostfs::init();
+}

@@ -30,6 +30,7 @@ ranks! {
     SOCKET_TABLE = 110,
     SOCKET = 120,
     SOCKET_PEER = 125,
+    TTY_TABLE = 135,
     TTY = 140,
     TTY_BUFFER = 145,
     // Name space: mounts, dentries, inodes.

@@ -108,6 +108,12 @@ fn siginfo_words(found: Option<&Found>) -> [i32; 7] {
     [SIGCHLD as i32, 0, code, 0, found.pid, found.uid as i32, status]
 }
 
+/// Waits for any child of the current kernel task to end, and reaps it: its number and wait status.
+pub fn reap_any() -> Result<(i32, i32)> {
+    let waiting = Waiting { which: Which::Any, options: WEXITED | __WALL };
+    do_wait(&waiting)?.map(|found| (found.pid, found.status)).ok_or(ECHILD)
+}
+
 /// Waits until a child has changed as asked; None with WNOHANG when there is none yet. ECHILD, ERESTARTSYS.
 fn do_wait(waiting: &Waiting) -> Result<Option<Found>> {
     let task = current();

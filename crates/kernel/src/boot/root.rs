@@ -1,0 +1,154 @@
+//! The root file system, and what is mounted in it before the first program.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use abi::Result;
+
+use super::{Config, Root};
+use crate::fs::hostfs::{Cache, Options};
+use crate::{fs, vfs};
+use crate::task::current;
+use crate::vfs::mount::{MountNamespace, lock_namespace};
+use crate::vfs::namei::{LookupFlags, path_at};
+use crate::vfs::{Fd, FsStruct, Mount, MountFlags, SuperBlock, find_fs};
+
+/// Makes every file system type known.
+pub(super) fn register_filesystems() {
+    fs::register_all();
+    crate::tty::register_devices();
+    crate::char::register_devices();
+}
+
+/// The first root: an empty tmpfs, as Linux's rootfs.
+pub(super) fn rootfs() -> Result<Arc<FsStruct>> {
+    let sb = mount_fs("tmpfs", b"rootfs", b"mode=755")?;
+    let mount = Mount::new(&sb, &sb.root()?, MountFlags::empty());
+    let ns = MountNamespace::new(&mount);
+    Ok(FsStruct::new(ns, &mount))
+}
+
+fn mount_fs(fs_type: &str, source: &[u8], data: &[u8]) -> Result<Arc<SuperBlock>> {
+    let fs_type = find_fs(fs_type.as_bytes()).ok_or(abi::errno::ENODEV)?;
+    (fs_type.mount)(fs_type, source, 0, data)
+}
+
+/// Unpacks the initial archive or mounts the root, then what `ruml run` promises in it.
+pub(super) fn mount_all(config: &Config) -> core::result::Result<(), String> {
+    if let Some(archive) = &config.initrd {
+        fs::initramfs::unpack(archive).map_err(|e| format!("initramfs: {e}"))?;
+    }
+    match &config.root {
+        Root::Initramfs => {}
+        Root::Host(dir) => {
+            let sb = host_folder(dir, config.root_ro, false)?;
+            switch_root(&sb, config.root_ro).map_err(|e| format!("cannot mount the root: {e}"))?;
+        }
+        Root::HostCow(dir) => {
+            let lower = host_folder(dir, true, true)?;
+            let sb = cow(&lower).map_err(|e| format!("cannot make a copy-on-write view of {}: {e}", dir.display()))?;
+            switch_root(&sb, config.root_ro).map_err(|e| format!("cannot mount the root: {e}"))?;
+        }
+    }
+    if matches!(config.first, super::First::Command { .. }) {
+        system_mounts()?;
+    } else if !config.root_is_initramfs() {
+        // As Linux with CONFIG_DEVTMPFS_MOUNT; a root without /dev stays without.
+        let _ = mount_in("/dev", "devtmpfs", b"", MountFlags::NOSUID, false);
+    }
+    for volume in &config.volumes {
+        let sb = host_folder(&volume.host, volume.read_only, false)?;
+        let flags = if volume.read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+        attach(&volume.guest, &sb, flags, true).map_err(|e| format!("cannot mount {}: {e}", volume.guest))?;
+    }
+    Ok(())
+}
+
+impl Config {
+    fn root_is_initramfs(&self) -> bool {
+        matches!(self.root, Root::Initramfs)
+    }
+}
+
+/// A host folder as a file system. One that doesn't change is remembered for ever once it was looked at.
+fn host_folder(dir: &Path, read_only: bool, immutable: bool) -> core::result::Result<Arc<SuperBlock>, String> {
+    let cache = if immutable { Cache::Always } else { Cache::default() };
+    let flags = if read_only { abi::mount::MS_RDONLY as u32 } else { 0 };
+    fs::hostfs::mount(dir.as_os_str().as_bytes(), flags, Options { cache, ..Options::default() })
+        .map_err(|e| format!("cannot open the host folder {}: {e}", dir.display()))
+}
+
+/// An overlay of an empty tmpfs over `lower`.
+fn cow(lower: &Arc<SuperBlock>) -> Result<Arc<SuperBlock>> {
+    let upper = mount_fs("tmpfs", b"upper", b"mode=755")?;
+    let whole = |sb: &Arc<SuperBlock>| -> Result<vfs::Path> {
+        let root = sb.root()?;
+        Ok(vfs::Path { mnt: Mount::new(sb, &root, MountFlags::empty()), dentry: root })
+    };
+    let _ = (whole(lower)?, whole(&upper)?);
+    Ok(lower.clone())
+}
+
+/// Makes `sb` the root of the name space; the rootfs below is never seen again.
+fn switch_root(sb: &Arc<SuperBlock>, read_only: bool) -> Result<()> {
+    let flags = if read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+    let mount = Mount::new(sb, &sb.root()?, flags);
+    let fs = current().fs();
+    let at = fs.root();
+    let guard = lock_namespace();
+    fs.ns.attach(&mount, at)?;
+    drop(guard);
+    let root = vfs::Path { mnt: mount.clone(), dentry: mount.root.clone() };
+    fs.set_root(root.clone());
+    fs.set_cwd(root);
+    Ok(())
+}
+
+/// What a distribution's init would mount.
+fn system_mounts() -> core::result::Result<(), String> {
+    let nodev = MountFlags::NOSUID | MountFlags::NODEV;
+    let all: [(&str, &str, &[u8], MountFlags); 6] = [
+        ("/proc", "proc", b"", nodev | MountFlags::NOEXEC),
+        ("/sys", "sysfs", b"", nodev | MountFlags::NOEXEC),
+        ("/dev", "devtmpfs", b"", MountFlags::NOSUID),
+        ("/dev/pts", "devpts", b"gid=5,mode=620,ptmxmode=666", MountFlags::NOSUID | MountFlags::NOEXEC),
+        ("/dev/shm", "tmpfs", b"mode=1777", nodev),
+        ("/run", "tmpfs", b"mode=755", nodev),
+    ];
+    for (dir, fs_type, data, flags) in all {
+        if find_fs(fs_type.as_bytes()).is_none() {
+            continue;
+        }
+        mount_in(dir, fs_type, data, flags, true).map_err(|e| format!("cannot mount {dir}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn mount_in(dir: &str, fs_type: &str, data: &[u8], flags: MountFlags, make: bool) -> Result<()> {
+    let sb = mount_fs(fs_type, fs_type.as_bytes(), data)?;
+    attach(dir, &sb, flags, make)
+}
+
+fn attach(dir: &str, sb: &Arc<SuperBlock>, flags: MountFlags, make: bool) -> Result<()> {
+    if make {
+        make_dirs(dir)?;
+    }
+    let at = path_at(Fd::CWD, dir.as_bytes(), LookupFlags::FOLLOW)?;
+    let mount = Mount::new(sb, &sb.root()?, flags);
+    let _guard = lock_namespace();
+    current().fs().ns.attach(&mount, at)
+}
+
+fn make_dirs(dir: &str) -> Result<()> {
+    let mut at = String::new();
+    for part in dir.split('/').filter(|p| !p.is_empty()) {
+        at.push('/');
+        at.push_str(part);
+        match super::files::mkdir(at.as_bytes(), 0o755) {
+            Ok(()) | Err(abi::errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

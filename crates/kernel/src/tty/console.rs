@@ -1,0 +1,193 @@
+//! A terminal on host descriptors: the machine's console.
+//!
+//! Input is read on the reactor's thread as far as the line discipline has room; output is written without waiting,
+//! and goes on from the reactor when the host's end is slow. A host terminal is in raw mode for as long as the machine
+//! runs: the guest's line discipline does the work.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use abi::Result;
+use abi::errno::EAGAIN;
+use abi::tty::Winsize;
+use host::reactor::{Interest, Watch, read_now, write_now};
+use host::term::RawMode;
+
+use super::{Tty, TtyDriver};
+use crate::sync::{SpinLock, rank};
+
+/// A console's host side.
+pub struct Console {
+    input: Arc<OwnedFd>,
+    output: Arc<OwnedFd>,
+    /// None for a descriptor that is always ready.
+    input_watch: OnceLock<Option<Watch>>,
+    output_watch: OnceLock<Option<Watch>>,
+    tty: OnceLock<Weak<Tty>>,
+    /// Read from the host and not yet taken by the line discipline.
+    unread: SpinLock<Vec<u8>>,
+    /// The host's input has ended.
+    ended: AtomicBool,
+}
+
+struct Driver(Arc<Console>);
+
+/// Consoles by minor number of their /dev/ttyN; the first is /dev/console.
+static CONSOLES: SpinLock<Vec<(Arc<Tty>, Arc<Console>)>> = SpinLock::new(rank::TTY_TABLE, Vec::new());
+/// Host terminals to put back.
+static RAW: SpinLock<Vec<RawMode>> = SpinLock::new(rank::LEAF, Vec::new());
+
+/// /dev/console.
+pub fn system_console() -> Option<Arc<Tty>> {
+    by_minor(0)
+}
+
+/// /dev/ttyN; tty0 is the console.
+pub fn by_minor(minor: u32) -> Option<Arc<Tty>> {
+    CONSOLES.lock().get(minor as usize).map(|(tty, _)| tty.clone())
+}
+
+/// Puts host terminals back, after what is queued for them has been written.
+pub fn shutdown() {
+    for (tty, console) in CONSOLES.lock().drain(..) {
+        // A reader that takes nothing must not keep the machine from ending.
+        let deadline = host::clock::monotonic() + 1_000_000_000;
+        while !tty.drained() && host::clock::monotonic() < deadline {
+            host::reactor::wait_writable(&console.output, 100);
+            tty.output_ready();
+        }
+    }
+    RAW.lock().clear();
+}
+
+impl Console {
+    /// Makes the next console out of two host descriptors. A host terminal goes to raw mode, and its window size is
+    /// the guest's.
+    pub fn attach(input: OwnedFd, output: OwnedFd) -> Result<Arc<Tty>> {
+        let console = Arc::new(Console {
+            input: Arc::new(input),
+            output: Arc::new(output),
+            input_watch: OnceLock::new(),
+            output_watch: OnceLock::new(),
+            tty: OnceLock::new(),
+            unread: SpinLock::new(rank::TTY_BUFFER, Vec::new()),
+            ended: AtomicBool::new(false),
+        });
+        let minor = CONSOLES.lock().len() as u32;
+        let (dev, name) = if minor == 0 { ((5, 1), "console".to_owned()) } else { ((4, minor), format!("tty{minor}")) };
+        let tty = Tty::new(dev, name, Box::new(Driver(console.clone())));
+        let _ = console.tty.set(Arc::downgrade(&tty));
+        CONSOLES.lock().push((tty.clone(), console.clone()));
+        if let Some(raw) = RawMode::enter(&console.input)? {
+            RAW.lock().push(raw);
+        }
+        console.follow_winsize(&tty);
+        let reader = Arc::downgrade(&console);
+        let watch = Watch::new(
+            console.input.clone(),
+            Arc::new(move || {
+                if let Some(console) = reader.upgrade() {
+                    console.read_input();
+                }
+            }),
+        );
+        let _ = console.input_watch.set(watch.ok());
+        let writer = Arc::downgrade(&tty);
+        let watch = Watch::new(
+            console.output.clone(),
+            Arc::new(move || {
+                if let Some(tty) = writer.upgrade() {
+                    tty.output_ready();
+                }
+            }),
+        );
+        let _ = console.output_watch.set(watch.ok());
+        console.read_input();
+        Ok(tty)
+    }
+
+    fn follow_winsize(&self, tty: &Arc<Tty>) {
+        let set = |tty: &Tty, fd: &OwnedFd| {
+            if let Some((rows, cols, x, y)) = host::term::window_size(fd) {
+                tty.set_winsize(Winsize { ws_row: rows, ws_col: cols, ws_xpixel: x, ws_ypixel: y });
+            }
+        };
+        set(tty, &self.output);
+        let (tty, output) = (Arc::downgrade(tty), self.output.clone());
+        host::term::on_window_change(Arc::new(move || {
+            if let Some(tty) = tty.upgrade() {
+                set(&tty, &output);
+            }
+        }));
+    }
+
+    /// Reads what the host has as far as the guest's terminal takes it.
+    fn read_input(&self) {
+        let Some(tty) = self.tty.get().and_then(Weak::upgrade) else { return };
+        loop {
+            let pending = core::mem::take(&mut *self.unread.lock());
+            if !pending.is_empty() {
+                let taken = tty.receive(&pending);
+                if taken < pending.len() {
+                    // Goes on when a reader has made room.
+                    self.unread.lock().splice(..0, pending[taken..].iter().copied());
+                    return;
+                }
+            }
+            if self.ended.load(Ordering::SeqCst) {
+                return;
+            }
+            let mut buf = [0; 1024];
+            match read_now(&self.input, &mut buf) {
+                Ok(0) => self.ended.store(true, Ordering::SeqCst),
+                Ok(n) => self.unread.lock().extend_from_slice(&buf[..n]),
+                Err(EAGAIN) => break,
+                Err(_) => {
+                    self.ended.store(true, Ordering::SeqCst);
+                }
+            }
+            if self.ended.load(Ordering::SeqCst) {
+                // The line has gone: what the guest has been reading ends, as when a modem hangs up.
+                tty.hang_up();
+                return;
+            }
+        }
+        if let Some(Some(watch)) = self.input_watch.get() {
+            // Cannot fail for a descriptor that was added.
+            let _ = watch.arm(Interest { read: true, write: false });
+        }
+    }
+}
+
+impl TtyDriver for Driver {
+    fn write(&self, data: &[u8]) -> usize {
+        match write_now(&self.0.output, data) {
+            Ok(n) if n == data.len() => n,
+            Ok(n) => {
+                self.wait_for_room();
+                n
+            }
+            Err(EAGAIN) => {
+                self.wait_for_room();
+                0
+            }
+            // Nobody looks any more: output goes nowhere, as on a terminal that is switched off.
+            Err(_) => data.len(),
+        }
+    }
+
+    fn input_room(&self) {
+        if !self.0.unread.lock().is_empty() {
+            self.0.read_input();
+        }
+    }
+}
+
+impl Driver {
+    fn wait_for_room(&self) {
+        if let Some(Some(watch)) = self.0.output_watch.get() {
+            let _ = watch.arm(Interest { read: false, write: true });
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Help texts and shell completion.
+
+use std::process::ExitCode;
+
+/// `ruml --help`
+pub const TOP: &str = "\
+Usage: ruml [run [OPTIONS] [--] [COMMAND [ARGUMENTS…]]]
+       ruml PARAMETER…
+
+A Linux machine in one ordinary program: no root, no KVM, no ptrace.
+
+ruml run boots a machine whose root is a copy-on-write view of the host's own
+files and runs COMMAND there ('ruml run --help'). Without arguments, ruml is
+'ruml run'.
+
+With kernel parameters it boots as User-Mode Linux does:
+  mem=SIZE ncpus=N        memory and processors
+  rootfstype=hostfs rootflags=FOLDER
+                          a host folder as the root file system
+  initrd=FILE             initial cpio archive (plain, gzip, xz or zstd)
+  init=PROGRAM rdinit=PROGRAM
+                          first program
+  con0=fd:IN,fd:OUT       console on host descriptors; null for none
+  umid=NAME hostname=NAME ro rw quiet debug loglevel=N panic=SECONDS noreboot
+  ruml.trace[=CALL,…]     print syscalls as they are made
+Other words go to init: K=V to its environment, the rest to its arguments.
+
+Other commands:
+  ruml completion bash|zsh|fish
+  ruml --version
+";
+
+/// `ruml run --help`
+pub const RUN: &str = "\
+Usage: ruml run [OPTIONS] [--] [COMMAND [ARGUMENTS…]]
+
+Boots a virtual machine whose root is a copy-on-write view of the host's / and
+runs COMMAND in it (by default your shell) as root. Nothing that it does changes
+the host, and its changes are gone when it ends. Standard input, output and
+error pass through.
+
+  -m, --mem SIZE              guest memory [half of the host's]
+  -c, --ncpus N               processors [as many as the host has]
+  -e, --env K=V               set an environment variable; K alone passes it on
+  -w, --workdir FOLDER        working directory in the guest [/]
+      --hostname NAME         name of the machine [ruml]
+  -v, --volume HOST:GUEST[:ro]
+                              show a host folder; writes go through unless :ro
+  -u, --user UID[:GID]        run as this user [0:0]
+  -t, --tty, --no-tty         give the guest a terminal, or pass files through
+                              [a terminal if standard input and output are one]
+      --root FOLDER           show this folder as / instead of the host's
+      --trace[=CALL,…]        print syscalls as they are made
+      --verbose               print kernel messages
+  -h, --help
+
+Exit status: the command's own, 128+N if signal N ended it, 125 for an error of
+ruml, 126 if the command cannot be run, 127 if it isn't found.
+";
+
+const OPTIONS: &str = "--mem --ncpus --env --workdir --hostname --volume --user --tty --no-tty --root --trace \
+                       --verbose --help";
+
+/// Prints the completion script of a shell.
+pub fn completion(shell: Option<&str>) -> ExitCode {
+    match shell {
+        Some("bash") => println!(
+            "_ruml() {{ local cur=${{COMP_WORDS[COMP_CWORD]}}; \
+             if [ $COMP_CWORD -eq 1 ]; then COMPREPLY=($(compgen -W 'run help completion --help --version' -- \"$cur\")); \
+             else case $cur in -*) COMPREPLY=($(compgen -W '{OPTIONS}' -- \"$cur\"));; \
+             *) COMPREPLY=($(compgen -c -f -- \"$cur\"));; esac; fi; }}\ncomplete -F _ruml ruml"
+        ),
+        Some("zsh") => println!(
+            "#compdef ruml\n_arguments '1:command:(run help completion)' \
+             '*::option:(({OPTIONS}))' '*:file:_files'"
+        ),
+        Some("fish") => {
+            println!("complete -c ruml -n __fish_use_subcommand -a 'run help completion'");
+            for option in OPTIONS.split_whitespace() {
+                println!("complete -c ruml -n '__fish_seen_subcommand_from run' -l {}", option.trim_start_matches('-'));
+            }
+        }
+        _ => {
+            eprintln!("ruml: completion needs bash, zsh or fish");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
