@@ -86,7 +86,7 @@ fn cow(lower: &Arc<SuperBlock>) -> Result<Arc<SuperBlock>> {
         let root = sb.root()?;
         Ok(vfs::Path { mnt: Mount::new(sb, &root, MountFlags::empty()), dentry: root })
     };
-    let _ = (whole(lower)?, whole(&upper)?);
+    core::mem::forget((whole(lower)?, whole(&upper)?));
     Ok(lower.clone())
 }
 
