@@ -35,7 +35,7 @@ static void die(const char *what) {
 #define LOOP(n, ...) double t0 = now(); for (long i = 0; i < (n); i++) { __VA_ARGS__; } return (now() - t0) / (n)
 
 static double getppid_(void) { LOOP(100000, syscall(SYS_getppid)); }
-static double clock_(void) { struct timespec t; LOOP(1000000, clock_gettime(CLOCK_MONOTONIC, &t)); }
+static double clock_(void) { struct timespec t; LOOP(200000, clock_gettime(CLOCK_MONOTONIC, &t)); }
 static double fork_(void) { LOOP(300, pid_t p = fork(); if (!p) _exit(0); if (p < 0) die("fork"); waitpid(p, 0, 0)); }
 static double vforkexec(void) {
   LOOP(200, pid_t p = vfork(); if (!p) { execl(self, self, "--nop", (char *)0); _exit(1); } if (p < 0) die("vfork"); waitpid(p, 0, 0));

@@ -1,5 +1,5 @@
 """vim and less draw, follow a resize and leave the terminal as it was."""
-import os, time
+import time
 from term import Term, command
 
 t = Term(command(["/bin/bash", "--norc", "--noprofile", "-i"]), env={"EXINIT": ""})
@@ -29,7 +29,7 @@ t.send("q")
 t.expect("$ ")
 t.send("stty -a | sed 's/rows.*columns [0-9]*/rows 24; columns 80/' | md5sum; echo tty''done\r")
 t.expect("ttydone")
-t.send("rm -f f; exit\r")
+t.send("rm -rf $PWD; exit\r")
 if t.wait() != 0:
     raise SystemExit("exit status")
 print("PASS")

@@ -59,7 +59,7 @@ use Want::{Any, Exact, Has, Last};
 pub const CASES: &[Case] = &[
     sh("true", "true", Exact("")),
     Case { job: Job::Shell("exit 42", Exact(""), "42"), ..sh("exit-code", "", Any) },
-    Case { job: Job::Shell("kill -9 $$", Exact(""), "137"), ..sh("exit-signal", "", Any) },
+    Case { job: Job::Shell("cd / && rm -rf $T; kill -9 $$", Exact(""), "137"), ..sh("exit-signal", "", Any) },
     Case { job: Job::Shell("exec /no/such", Any, "127"), ..sh("exit-127", "", Any) },
     Case { stdin: b"one\ntwo\n", ..sh("stdin-eof", "cat; echo end", Exact("one\ntwo\nend\n")) },
     Case {
