@@ -159,6 +159,11 @@ pub fn usable_cores() -> usize {
     place::usable()
 }
 
+/// Lets the calling thread run on every usable core again: a thread that a vCPU thread starts is pinned as that is.
+pub fn unpin() {
+    place::unpin();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,8 @@ use std::sync::atomic::Ordering::Relaxed;
 /// How long an order that involves no guest code may take before the stub counts as lost, ns.
 const ORDER_NS: u64 = 30_000_000_000;
 
+/// How often to look whether a thread that was given an order is still at it, ns.
+const STALL_NS: u64 = 200_000_000;
 /// How long to sleep at a time for a child that may have died unseen, ns.
 const ORPHAN_NS: u64 = 10_000_000;
 
@@ -176,11 +178,9 @@ impl StubThread {
 
     /// Waits for a command's result.
     fn result(&mut self, done: usize) -> Result<i64, Failure> {
-        let deadline = clock::monotonic() + ORDER_NS;
-        let space = self.space.clone();
-        let woke = self.mapping.wait(None, self.spin, Some(deadline), &|| space.is_dead());
+        let answered = self.answered(&self.mapping, self.tid);
         self.hush();
-        if woke != Woke::Turn {
+        if !answered {
             return Err(self.lost());
         }
         let window = self.mapping.get();
@@ -194,6 +194,24 @@ impl StubThread {
             }
             _ => Err(self.lost()),
         }
+    }
+
+    /// Waits until a thread of this process that was given an order hands back. False if it is lost: dead, late, or
+    /// asleep, which nothing it could be ordered makes it for long.
+    fn answered(&self, mapping: &Mapping, tid: i32) -> bool {
+        let end = clock::monotonic() + ORDER_NS;
+        let mut asleep = 0;
+        while asleep < 2 {
+            let now = clock::monotonic();
+            match mapping.wait(None, self.spin, Some(now + STALL_NS), &|| self.space.is_dead()) {
+                Woke::Turn => return true,
+                Woke::Late if now < end => {
+                    asleep = if self.space.process.sleeps(tid) { asleep + 1 } else { 0 };
+                }
+                _ => return false,
+            }
+        }
+        false
     }
 
     pub(super) fn op_failure(&self, done: usize) -> Failure {
@@ -282,13 +300,12 @@ impl StubThread {
         window.command.store(command::THREAD, Relaxed);
         let tid = self.clone_by(&Order { tid: self.tid, flags: THREAD_FLAGS, slot: Some(slot) })?;
         self.space.process.signal_thread(tid, 0).inspect_err(|_| self.space.kill())?;
-        let space = self.space.clone();
-        let deadline = clock::monotonic() + ORDER_NS;
-        if mapping.wait(None, self.spin, Some(deadline), &|| space.is_dead()) != Woke::Turn {
+        if !self.answered(&mapping, tid) {
             self.space.kill();
             return Err(ESRCH);
         }
         self.newborn.push(mapping.clone());
+        let space = self.space.clone();
         let base = SLOTS + u64::from(slot) * SLOT_LEN;
         Ok(StubThread {
             space,
@@ -306,10 +323,13 @@ impl StubThread {
 
     /// Has the stub clone; the new process or thread id.
     fn clone_by(&mut self, order: &Order) -> Result<i32> {
-        let space = self.space.clone();
-        let deadline = clock::monotonic() + ORDER_NS;
-        let allowed = notify::ordered(order, &self.mapping, self.spin, deadline, &|| space.is_dead());
-        if allowed.is_err() {
+        let process = &self.space.process;
+        let start = clock::monotonic();
+        let lost = || {
+            let late = clock::monotonic() - start;
+            process.is_dead() || late > ORDER_NS || late > STALL_NS && process.sleeps(order.tid)
+        };
+        if notify::ordered(order, &self.mapping, self.spin, &lost).is_err() {
             self.space.kill();
             return Err(ESRCH);
         }
