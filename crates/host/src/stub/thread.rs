@@ -3,7 +3,7 @@
 use super::abi::*;
 use super::notify::{self, Order};
 use super::op::{Descriptors, MemOp};
-use super::process;
+use super::process::{self, PROCESS_VM, Process};
 use super::regs::Regs;
 use super::space::AddressSpace;
 use super::window::{Mapping, Woke};
@@ -178,7 +178,7 @@ impl StubThread {
 
     /// Waits for a command's result.
     fn result(&mut self, done: usize) -> Result<i64, Failure> {
-        let answered = self.answered(&self.mapping, self.tid);
+        let answered = answered(&self.space.process, &self.mapping, self.tid, self.spin);
         self.hush();
         if !answered {
             return Err(self.lost());
@@ -194,24 +194,6 @@ impl StubThread {
             }
             _ => Err(self.lost()),
         }
-    }
-
-    /// Waits until a thread of this process that was given an order hands back. False if it is lost: dead, late, or
-    /// asleep, which nothing it could be ordered makes it for long.
-    fn answered(&self, mapping: &Mapping, tid: i32) -> bool {
-        let end = clock::monotonic() + ORDER_NS;
-        let mut asleep = 0;
-        while asleep < 2 {
-            let now = clock::monotonic();
-            match mapping.wait(None, self.spin, Some(now + STALL_NS), &|| self.space.is_dead()) {
-                Woke::Turn => return true,
-                Woke::Late if now < end => {
-                    asleep = if self.space.process.sleeps(tid) { asleep + 1 } else { 0 };
-                }
-                _ => return false,
-            }
-        }
-        false
     }
 
     pub(super) fn op_failure(&self, done: usize) -> Failure {
@@ -259,7 +241,7 @@ impl StubThread {
         let process = process::adopt(pid, &mapping, base, nonce).inspect_err(|_| self.space.kill())?;
         self.newborn.push(mapping.clone());
         let space = AddressSpace::new(process, socket, self.slot);
-        let child = StubThread {
+        let mut child = StubThread {
             space: space.clone(),
             mapping,
             tid: pid,
@@ -269,21 +251,54 @@ impl StubThread {
             newborn: Vec::new(),
             ..*self
         };
+        child.make_copier()?;
         Ok((space, child))
     }
 
     /// Another thread in the same address space, with a copy of this one's registers.
     pub fn spawn(&mut self) -> Result<StubThread> {
-        self.flush().map_err(errno_of)?;
-        let (slot, window) = self.space.take_slot()?;
-        let made = self.spawn_in(slot, window);
-        if made.is_err() {
-            self.space.lose_slot();
-        }
-        made
+        let (slot, mapping, tid) = self.sibling()?;
+        let base = SLOTS + u64::from(slot) * SLOT_LEN;
+        self.newborn.push(mapping.clone());
+        Ok(StubThread {
+            space: self.space.clone(),
+            mapping,
+            slot,
+            tid,
+            leader: false,
+            deferred: Vec::new(),
+            fpstate: base + (self.fpstate & (SLOT_LEN - 1)),
+            preempting: false,
+            newborn: Vec::new(),
+            ..*self
+        })
     }
 
-    fn spawn_in(&mut self, slot: u32, window: Option<Arc<Mapping>>) -> Result<StubThread> {
+    /// Gives the address space its thread for copies, where the host does not copy for us.
+    pub(super) fn make_copier(&mut self) -> Result<()> {
+        if PROCESS_VM.load(Relaxed) {
+            return Ok(());
+        }
+        let (_, mapping, tid) = self.sibling()?;
+        mapping.get().spin.store(0, Relaxed);
+        self.space.set_copier(mapping, tid);
+        Ok(())
+    }
+
+    /// A new host thread that waits for its first order: its slot, window and id.
+    fn sibling(&mut self) -> Result<(u32, Arc<Mapping>, i32)> {
+        self.flush().map_err(errno_of)?;
+        let (slot, window) = self.space.take_slot()?;
+        let made = self.sibling_in(slot, window);
+        match &made {
+            Ok(_) => {}
+            // Nothing came of it, and the slot is lost.
+            Err(_) => self.space.forget_thread(),
+        }
+        made.map(|(mapping, tid)| (slot, mapping, tid))
+    }
+
+    fn sibling_in(&mut self, slot: u32, window: Option<Arc<Mapping>>) -> Result<(Arc<Mapping>, i32)> {
         let mapping = match window {
             Some(window) => window,
             None => {
@@ -299,26 +314,12 @@ impl StubThread {
         window.slot.store(slot, Relaxed);
         window.command.store(command::THREAD, Relaxed);
         let tid = self.clone_by(&Order { tid: self.tid, flags: THREAD_FLAGS, slot: Some(slot) })?;
-        self.space.process.signal_thread(tid, 0).inspect_err(|_| self.space.kill())?;
-        if !self.answered(&mapping, tid) {
+        let process = &self.space.process;
+        if process.signal_thread(tid, 0).is_err() || !answered(process, &mapping, tid, self.spin) {
             self.space.kill();
             return Err(ESRCH);
         }
-        self.newborn.push(mapping.clone());
-        let space = self.space.clone();
-        let base = SLOTS + u64::from(slot) * SLOT_LEN;
-        Ok(StubThread {
-            space,
-            mapping,
-            slot,
-            tid,
-            leader: false,
-            deferred: Vec::new(),
-            fpstate: base + (self.fpstate & (SLOT_LEN - 1)),
-            preempting: false,
-            newborn: Vec::new(),
-            ..*self
-        })
+        Ok((mapping, tid))
     }
 
     /// Has the stub clone; the new process or thread id.
@@ -340,6 +341,22 @@ impl StubThread {
             _ => Err(EIO),
         }
     }
+}
+
+/// Waits until a thread that was given an order hands back. False if it is lost: dead, late, or asleep, which nothing
+/// it could be ordered makes it for long.
+pub(super) fn answered(process: &Process, mapping: &Mapping, tid: i32, spin: bool) -> bool {
+    let end = clock::monotonic() + ORDER_NS;
+    let mut asleep = 0;
+    while asleep < 2 {
+        let now = clock::monotonic();
+        match mapping.wait(None, spin, Some(now + STALL_NS), &|| process.is_dead()) {
+            Woke::Turn => return true,
+            Woke::Late if now < end => asleep = if process.sleeps(tid) { asleep + 1 } else { 0 },
+            _ => return false,
+        }
+    }
+    false
 }
 
 fn errno_of(failure: Failure) -> Errno {

@@ -10,7 +10,7 @@ use abi::Result;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::*};
 
 /// How long either side looks for its turn before it sleeps, ns.
 const SPIN_NS: u64 = 50_000;
@@ -158,6 +158,27 @@ impl Mapping {
                 looks += 1;
             }
         }
+    }
+}
+
+/// The data area. The guest may write to it meanwhile, so it is read and written as atomic bytes.
+impl Mapping {
+    fn data(&self) -> &[AtomicU8] {
+        // SAFETY: the window's mapping is DATA_OFFSET + DATA_LEN bytes long, and atomic bytes may be shared.
+        unsafe {
+            let at = self.at.as_ptr().cast::<AtomicU8>().add(DATA_OFFSET as usize);
+            std::slice::from_raw_parts(at, DATA_LEN as usize)
+        }
+    }
+
+    /// Copies out of the data area, from its beginning.
+    pub(super) fn read_data(&self, buf: &mut [u8]) {
+        buf.iter_mut().zip(self.data()).for_each(|(to, from)| *to = from.load(Relaxed));
+    }
+
+    /// Copies into the data area, at its beginning.
+    pub(super) fn write_data(&self, buf: &[u8]) {
+        self.data().iter().zip(buf).for_each(|(to, from)| to.store(*from, Relaxed));
     }
 }
 

@@ -71,6 +71,11 @@ pub(crate) fn keep_pool(count: usize) {
     }
 }
 
+/// Has guest memory copied through the windows even where the host would copy it for us.
+pub(crate) fn refuse_process_vm() {
+    PROCESS_VM.store(false, Relaxed);
+}
+
 /// Whether a process runs the stub's image.
 pub(super) fn is_stub(pid: i32) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -151,6 +156,7 @@ pub(crate) fn start() -> std::result::Result<(), String> {
         preempting: false,
         newborn: Vec::new(),
     };
+    thread.make_copier().map_err(|e| failed("a thread for copies", e))?;
     thread.fp_learn().map_err(|e| failed("the signal frame's vector state", e))?;
     thread.reset_fpstate();
     *ZYGOTE.lock() = Some(thread);
@@ -202,7 +208,9 @@ fn answer(socket: &OwnedFd) -> std::result::Result<(Answer, OwnedFd), String> {
 /// Settles whether guest memory can be copied by the host's own call.
 fn check_copies(pid: i32) {
     let mut word = [0; 8];
-    PROCESS_VM.store(process::copy_from(pid, &[(SLOTS, 8)], &mut word) == Ok(8), Relaxed);
+    if process::copy_from(pid, &[(SLOTS, 8)], &mut word) != Ok(8) {
+        PROCESS_VM.store(false, Relaxed);
+    }
 }
 
 /// The child's half of [`start`]: everything it calls is safe between fork and exec in a program with threads.
