@@ -38,8 +38,6 @@ pub struct StubThread {
     pub(super) core: Option<usize>,
     /// Whether it last ran on another core than its vCPU, so that both sides spin.
     pub(super) spin: bool,
-    /// The preempt signal has been sent and not been seen.
-    pub(super) preempting: bool,
     /// New siblings that still spin on this thread's core.
     pub(super) newborn: Vec<Arc<Mapping>>,
 }
@@ -214,14 +212,14 @@ impl StubThread {
     pub fn fork(&mut self) -> Result<(Arc<AddressSpace>, StubThread)> {
         self.flush().map_err(errno_of)?;
         let (socket, theirs) = sys::socket_pair()?;
-        let mapping = Arc::new(Mapping::new()?);
+        let (mapping, memory) = Mapping::new()?;
         let mut nonce = [0; 8];
         random::fill(&mut nonce);
         let nonce = u64::from_ne_bytes(nonce);
         introduce(self.mapping.get(), mapping.get(), self.spin);
         mapping.get().nonce.store(nonce, Relaxed);
-        self.send(&[theirs.as_raw_fd(), mapping.fd.as_raw_fd()]).map_err(errno_of)?;
-        drop(theirs);
+        self.send(&[theirs.as_raw_fd(), memory.as_raw_fd()]).map_err(errno_of)?;
+        drop((theirs, memory));
         self.mapping.get().command.store(command::FORK, Relaxed);
         let pid = self.clone_by(&Order { tid: self.tid, flags: FORK_FLAGS, slot: None })?;
         let start = clock::monotonic();
@@ -247,7 +245,6 @@ impl StubThread {
             tid: pid,
             leader: true,
             deferred: Vec::new(),
-            preempting: false,
             newborn: Vec::new(),
             ..*self
         };
@@ -268,7 +265,6 @@ impl StubThread {
             leader: false,
             deferred: Vec::new(),
             fpstate: base + (self.fpstate & (SLOT_LEN - 1)),
-            preempting: false,
             newborn: Vec::new(),
             ..*self
         })
@@ -302,8 +298,8 @@ impl StubThread {
         let mapping = match window {
             Some(window) => window,
             None => {
-                let mapping = Arc::new(Mapping::new()?);
-                self.send(&[mapping.fd.as_raw_fd()]).map_err(errno_of)?;
+                let (mapping, memory) = Mapping::new()?;
+                self.send(&[memory.as_raw_fd()]).map_err(errno_of)?;
                 self.space.process.watch(&mapping);
                 mapping
             }

@@ -108,7 +108,7 @@ fn image() -> Result<OwnedFd> {
 pub(crate) fn start() -> std::result::Result<(), String> {
     let image = image().map_err(|e| failed("memfd_create", e))?;
     let (socket, theirs) = sys::socket_pair().map_err(|e| failed("socketpair", e))?;
-    let mapping = Arc::new(Mapping::new().map_err(|e| failed("shared memory", e))?);
+    let (mapping, memory) = Mapping::new().map_err(|e| failed("shared memory", e))?;
     let window = mapping.get();
     // SAFETY: getauxval has no preconditions.
     let hwcap2 = unsafe { libc::getauxval(libc::AT_HWCAP2) };
@@ -122,7 +122,8 @@ pub(crate) fn start() -> std::result::Result<(), String> {
     let hello = hello();
     // SAFETY: Hello is integers without padding.
     let bytes = unsafe { std::slice::from_raw_parts((&raw const *hello).cast::<u8>(), size_of::<Hello>()) };
-    sys::send_fds(&socket, bytes, &[mapping.fd.as_raw_fd()]).map_err(|e| failed("control socket", e))?;
+    sys::send_fds(&socket, bytes, &[memory.as_raw_fd()]).map_err(|e| failed("control socket", e))?;
+    drop(memory);
     let (answer, listener) = answer(&socket)?;
     let listener = Listener { fd: listener, fork_site: answer.fork_site, thread_site: answer.thread_site };
     if LISTENER.set(listener).is_err() {
@@ -153,7 +154,6 @@ pub(crate) fn start() -> std::result::Result<(), String> {
         fpstate,
         core: None,
         spin: false,
-        preempting: false,
         newborn: Vec::new(),
     };
     thread.make_copier().map_err(|e| failed("a thread for copies", e))?;
