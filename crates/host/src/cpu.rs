@@ -13,6 +13,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 
+/// How many runs in a row must find cores enough before a vCPU claims a second one again: moving a stub costs more than
+/// a few calls, and another vCPU may only have paused.
+const CALM: u32 = 32;
+
 /// A vCPU thread's sleeping place. One for each vCPU thread.
 pub struct Cpu {
     index: usize,
@@ -25,6 +29,8 @@ pub struct Cpu {
     busy: AtomicBool,
     /// The second core this vCPU has claimed, by its place in the list of cores; `usize::MAX` for none.
     partner: AtomicUsize,
+    /// Runs since the cores last were too few to spin, up to [`CALM`].
+    calm: AtomicU32,
     /// The window of the stub thread that ran last and may still spin.
     last: Mutex<Option<Arc<Mapping>>>,
 }
@@ -46,6 +52,7 @@ impl Cpu {
             sleeper: Mutex::new(None),
             busy: AtomicBool::new(false),
             partner: AtomicUsize::new(usize::MAX),
+            calm: AtomicU32::new(CALM),
             last: Mutex::new(None),
         })
     }
@@ -107,16 +114,25 @@ impl Cpu {
             places.enter(self.index);
         }
         let partner = self.partner.load(Relaxed);
-        if places.spinning() {
-            let partner = if partner != usize::MAX { Some(partner) } else { places.claim(self.index) };
-            if let Some(partner) = partner {
-                self.partner.store(partner, Relaxed);
-                return (Some(places.core(partner)), true);
+        if !places.spinning() {
+            self.calm.store(0, Relaxed);
+            if partner != usize::MAX {
+                places.release(partner);
+                self.partner.store(usize::MAX, Relaxed);
             }
-        } else if partner != usize::MAX {
-            places.release(partner);
-            self.partner.store(usize::MAX, Relaxed);
+            return (Some(places.home(self.index)), false);
         }
+        if partner != usize::MAX {
+            return (Some(places.core(partner)), true);
+        }
+        let calm = self.calm.load(Relaxed);
+        if calm >= CALM
+            && let Some(partner) = places.claim(self.index)
+        {
+            self.partner.store(partner, Relaxed);
+            return (Some(places.core(partner)), true);
+        }
+        self.calm.store((calm + 1).min(CALM), Relaxed);
         (Some(places.home(self.index)), false)
     }
 
@@ -157,6 +173,11 @@ impl Drop for Cpu {
 /// Host cores that this process may run on.
 pub fn usable_cores() -> usize {
     place::usable()
+}
+
+/// Lets the calling thread run on every usable core again: a thread that a vCPU thread starts is pinned as that is.
+pub fn unpin() {
+    place::unpin();
 }
 
 #[cfg(test)]

@@ -22,9 +22,12 @@ impl Default for Config {
 /// Checks the host and starts the helpers; once. An error says exactly what the host lacks, and how to get it.
 pub fn init(config: Config) -> Result<(), String> {
     raise_descriptor_limit();
+    // Before any thread is pinned, or the first stub and all after it would be too.
+    let _ = crate::place::places();
     let (tell, told) = mpsc::channel();
     // Stubs are children of this thread, which must not end before the program: their deaths' signal hangs on it.
     let reaper = thread::Builder::new().name("ruml-reaper".into()).spawn(move || {
+        crate::place::unpin();
         let started = zygote::start();
         let ok = started.is_ok();
         let _ = tell.send(started);
@@ -36,10 +39,19 @@ pub fn init(config: Config) -> Result<(), String> {
     told.recv().map_err(|_| "the reaper thread has died".to_string())??;
     let pool = config.pool;
     if pool > 0 {
-        let keeper = thread::Builder::new().name("ruml-pool".into()).spawn(move || zygote::keep_pool(pool));
+        let keeper = thread::Builder::new().name("ruml-pool".into()).spawn(move || {
+            crate::place::unpin();
+            zygote::keep_pool(pool)
+        });
         keeper.map_err(|e| format!("cannot start a host thread: {e}"))?;
     }
     Ok(())
+}
+
+/// Makes [`init`] take the host for one that refuses process_vm_readv(2), as some containers do, so that guest memory is
+/// copied through the windows: slower, but it works everywhere. Without this, `init` finds out itself.
+pub fn copy_by_window() {
+    zygote::refuse_process_vm();
 }
 
 /// A guest process takes two of this program's descriptors, and the usual soft limit is 1024.

@@ -45,17 +45,25 @@ pub(crate) fn usable() -> usize {
     places().map_or(1, |places| places.cores.len())
 }
 
-/// Pins a host thread (0: the caller). A refusal only costs speed.
-pub(crate) fn pin(tid: i32, core: usize) {
-    if core >= MAX_CORES {
-        return;
-    }
+/// Lets a host thread (0: the caller) run on the given cores only. A refusal only costs speed.
+fn allow(tid: i32, cores: &[usize]) {
     // SAFETY: cpu_set_t is plain data, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the core is within the set, and the set is readable for its size.
-    unsafe {
-        libc::CPU_SET(core, &mut set);
-        libc::sched_setaffinity(tid, size_of_val(&set), &set);
+    for core in cores.iter().filter(|core| **core < MAX_CORES) {
+        // SAFETY: the core is within the set.
+        unsafe { libc::CPU_SET(*core, &mut set) };
+    }
+    // SAFETY: the set is readable for its size.
+    unsafe { libc::sched_setaffinity(tid, size_of_val(&set), &set) };
+}
+
+pub(crate) fn pin(tid: i32, core: usize) {
+    allow(tid, &[core]);
+}
+
+pub(crate) fn unpin() {
+    if let Some(places) = places() {
+        allow(0, &places.cores);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Copies between guest memory and the data area, for hosts that refuse process_vm_readv, and the memory functions that
 //! the compiler calls.
 
-use crate::abi::{DATA_LEN, DATA_OFFSET, STUB_BASE, Window};
+use crate::abi::{DATA_LEN, DATA_OFFSET, Window};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -57,15 +57,37 @@ pub fn bytes(to: u64, from: u64, len: u64) {
     };
 }
 
-/// Copies between the data area and guest memory by the host's own user copies, which stop at a page that the guest may
-/// not touch instead of faulting; the count.
+unsafe extern "C" {
+    /// Copies `len` bytes; how many are left where a page may not be touched (see [`fixup`]).
+    fn stub_copy(to: u64, from: u64, len: u64) -> u64;
+    fn stub_copy_insn();
+    fn stub_copy_done();
+}
+
+global_asm!(
+    ".globl stub_copy",
+    ".globl stub_copy_insn",
+    ".globl stub_copy_done",
+    "stub_copy:",
+    "mov rcx, rdx",
+    "stub_copy_insn:",
+    "rep movsb",
+    "stub_copy_done:",
+    "mov rax, rcx",
+    "ret",
+);
+
+/// Copies between the data area and guest memory, up to the first byte that the guest may not touch; the count.
 pub fn guest(window: &Window, to_guest: bool) -> u64 {
     let data = window as *const Window as u64 + DATA_OFFSET;
     let addr = window.addr.load(Relaxed);
     let len = window.len.load(Relaxed).min(DATA_LEN);
-    if addr >= STUB_BASE || STUB_BASE - addr < len {
-        return 0;
-    }
-    let _ = (data, to_guest);
-    0
+    let (to, from) = if to_guest { (addr, data) } else { (data, addr) };
+    // SAFETY: whatever the address is, it is the guest's memory; a fault ends the copy.
+    len - unsafe { stub_copy(to, from, len) }
+}
+
+/// Where to go on after a fault at `rip` in the stub's text; none if no fault is expected there.
+pub fn fixup(rip: u64) -> Option<u64> {
+    (rip == stub_copy_insn as *const () as u64).then_some(stub_copy_done as *const () as u64)
 }

@@ -52,11 +52,11 @@ fn window_of(address: u64) -> &'static Window {
     unsafe { &*((address & !(SLOT_LEN - 1)) as *const Window) }
 }
 
-/// Every signal arrives here, on the thread's signal stack, with all signals blocked.
+/// Every signal arrives here, on the thread's signal stack, with all signals blocked but those of the stub's own faults.
 unsafe extern "C" fn handler(signal: i32, info: &SigInfo, context: &mut UContext) {
     let window = window_of(context as *const UContext as u64);
     let rip = context.gregs[RIP];
-    if signal == SIGSYS && rip >= abi::STUB_BASE && host_vdso_call(window, context) {
+    if rip >= abi::STUB_BASE && above_guest(signal, window, context) {
         return;
     }
     save(window, context);
@@ -67,6 +67,22 @@ unsafe extern "C" fn handler(signal: i32, info: &SigInfo, context: &mut UContext
     window.arch.store(info.arch, Relaxed);
     window.event.store(event::SIGNAL, Relaxed);
     serve(window, context);
+}
+
+/// Signals that are not the guest's business, though its code may have jumped there: true if dealt with.
+#[cold]
+fn above_guest(signal: i32, window: &Window, context: &mut UContext) -> bool {
+    let rip = context.gregs[RIP];
+    if signal == SIGSYS {
+        return host_vdso_call(window, context);
+    }
+    if !matches!(signal, SIGSEGV | SIGBUS) || rip >= abi::STUB_BASE + abi::TEXT_LEN {
+        return false;
+    }
+    // A fault of the stub itself, or of a guest that has jumped into it: only a copy's is expected.
+    let Some(next) = copy::fixup(rip) else { exit_group() };
+    context.gregs[RIP] = next;
+    true
 }
 
 /// The host's own vDSO falls back to a system call where the clock source needs one: that call is the host's to answer.

@@ -107,6 +107,7 @@ struct SigAction {
 
 const SA_SIGINFO: u64 = 4;
 const SA_ONSTACK: u64 = 0x0800_0000;
+const SA_NODEFER: u64 = 0x4000_0000;
 const SA_RESTORER: u64 = 0x0400_0000;
 const PR_SET_PDEATHSIG: u64 = 1;
 const PR_SET_NO_NEW_PRIVS: u64 = 38;
@@ -138,9 +139,9 @@ fn prepare(hello: &mut Hello, answer: &mut Answer) -> Result<i32, i64> {
     check(answer, syscall3(SYS_SIGALTSTACK, stack.as_ptr() as u64, 0, 0))?;
     let action = SigAction {
         handler: handler as *const () as u64,
-        flags: SA_SIGINFO | SA_ONSTACK | SA_RESTORER,
+        flags: SA_SIGINFO | SA_ONSTACK | SA_RESTORER | SA_NODEFER,
         restorer: stub_restorer as *const () as u64,
-        mask: u64::MAX,
+        mask: !(1 << (SIGSEGV - 1) | 1 << (SIGBUS - 1)),
     };
     let mut ret = 0;
     for signal in SIGNALS {

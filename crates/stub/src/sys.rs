@@ -24,6 +24,8 @@ pub const SYS_DUP3: u64 = 292;
 pub const SYS_GETCPU: u64 = 309;
 pub const SYS_SECCOMP: u64 = 317;
 
+pub const SIGBUS: i32 = 7;
+pub const SIGSEGV: i32 = 11;
 pub const SIGSYS: i32 = 31;
 pub const PROT_RW: u64 = 3;
 pub const MAP_SHARED: u64 = 1;

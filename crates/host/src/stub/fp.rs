@@ -5,7 +5,6 @@
 //! frame whatever a guest has put into it.
 
 use super::abi::{SLOT_LEN, SLOTS, STACK_LEN, STACK_OFFSET};
-use super::process::{copy_from, copy_to};
 use super::thread::StubThread;
 use abi::Result;
 use abi::errno::*;
@@ -107,14 +106,12 @@ impl StubThread {
 
     fn fp_read(&self, buf: &mut [u8]) -> Result<()> {
         let at = self.fp_place(buf.len())?;
-        let n = self.space.process.with_pid(|pid| copy_from(pid, &[(at, buf.len())], buf));
-        if n == Some(Ok(buf.len())) { Ok(()) } else { Err(ESRCH) }
+        if self.space.read_any(at, buf) == buf.len() { Ok(()) } else { Err(ESRCH) }
     }
 
     fn fp_write(&self, image: &[u8]) -> Result<()> {
         let at = self.fp_place(image.len())?;
-        let n = self.space.process.with_pid(|pid| copy_to(pid, &[(at, image.len())], image));
-        if n == Some(Ok(image.len())) { Ok(()) } else { Err(ESRCH) }
+        if self.space.write_any(at, image) == image.len() { Ok(()) } else { Err(ESRCH) }
     }
 
     /// Learns the layout from the first stub's frame.

@@ -58,14 +58,8 @@ impl Order {
 }
 
 /// Gives the turn to a stub thread that has been told to clone, and lets it. Returns once the clone is allowed, or the
-/// thread has handed back without one, or `dead`.
-pub(super) fn ordered(
-    order: &Order,
-    window: &Mapping,
-    spin: bool,
-    deadline: u64,
-    dead: &dyn Fn() -> bool,
-) -> Result<()> {
+/// thread has handed back without one. ESRCH if it is `lost`, which is asked when it has not asked to clone for a while.
+pub(super) fn ordered(order: &Order, window: &Mapping, spin: bool, lost: &dyn Fn() -> bool) -> Result<()> {
     let listener = LISTENER.get().ok_or(ENOSYS)?;
     let _guard = ORDER.lock();
     window.release(false);
@@ -82,7 +76,7 @@ pub(super) fn ordered(
             }
         } else if window.has_turn() {
             return Ok(());
-        } else if dead() || now >= deadline {
+        } else if ready <= 0 && now >= spin_end && lost() {
             return Err(ESRCH);
         }
     }

@@ -54,6 +54,14 @@ impl Process {
         sent.unwrap_or(Err(ESRCH)).map(drop)
     }
 
+    /// Whether a thread sleeps where signals could wake it, as it does while it waits for its turn.
+    pub(super) fn sleeps(&self, tid: i32) -> bool {
+        let stat = self.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")));
+        // A name with parentheses is no trouble: the state follows the last one.
+        stat.and_then(std::io::Result::ok)
+            .is_some_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')))
+    }
+
     /// Whoever waits on this window learns of the process's death.
     pub(super) fn watch(&self, window: &Arc<Mapping>) {
         let mut windows = self.windows.lock();

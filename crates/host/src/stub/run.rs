@@ -61,7 +61,6 @@ impl StubThread {
             let frame = window.fpstate.load(Relaxed);
             self.fpstate = frame;
             if window.signal.load(Relaxed) as i32 == PREEMPT {
-                self.preempting = false;
                 if interrupting {
                     return Event::Interrupted;
                 }
@@ -112,7 +111,6 @@ impl StubThread {
                 (None, Wait::Forever) => None,
                 (None, Wait::Until(deadline)) => Some(deadline),
                 (None, Wait::Interrupt) => {
-                    self.preempting = true;
                     if self.space.process.signal_thread(self.tid, PREEMPT).is_err() {
                         self.lost();
                         return None;

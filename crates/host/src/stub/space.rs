@@ -1,21 +1,32 @@
 //! One guest address space: a stub process, its control socket and its thread slots.
 
 use super::TASK_SIZE;
-use super::abi::{SLOT_COUNT, turn};
+use super::abi::{DATA_LEN, SLOT_COUNT, command, turn};
 use super::process::{Process, copy_from, copy_to};
+use super::thread::answered;
 use super::window::Mapping;
 use abi::Result;
 use abi::errno::*;
 use parking_lot::Mutex;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
+use std::sync::{Arc, OnceLock};
 
 /// One guest address space: a stub process. Killed when dropped.
 pub struct AddressSpace {
     pub(super) process: Arc<Process>,
     pub(super) socket: OwnedFd,
     slots: Mutex<Slots>,
+    /// Set only where the host refuses process_vm_readv.
+    copier: OnceLock<Copier>,
+}
+
+/// A thread of the stub that runs no guest code and copies through its window.
+struct Copier {
+    mapping: Arc<Mapping>,
+    tid: i32,
+    /// Held for one copy.
+    turn: Mutex<()>,
 }
 
 /// Which thread slots are taken. `slots` is a leaf lock.
@@ -33,7 +44,7 @@ struct Slots {
 impl AddressSpace {
     pub(super) fn new(process: Arc<Process>, socket: OwnedFd, first: u32) -> Arc<AddressSpace> {
         let slots = Slots { first, next: 0, free: Vec::new(), parked: None, threads: 1 };
-        Arc::new(AddressSpace { process, socket, slots: Mutex::new(slots) })
+        Arc::new(AddressSpace { process, socket, slots: Mutex::new(slots), copier: OnceLock::new() })
     }
 
     /// A slot for a new thread; its window if an earlier thread has left one.
@@ -56,9 +67,15 @@ impl AddressSpace {
         Ok((slots.next - 1, None))
     }
 
-    /// Undoes [`take_slot`](AddressSpace::take_slot) where no thread came of it; the slot is lost.
-    pub(super) fn lose_slot(&self) {
+    /// Undoes [`take_slot`](AddressSpace::take_slot)'s count of guest threads; the slot stays taken.
+    pub(super) fn forget_thread(&self) {
         self.slots.lock().threads -= 1;
+    }
+
+    /// Has copies made by a thread that [`take_slot`](AddressSpace::take_slot) was called for. It is no guest thread.
+    pub(super) fn set_copier(&self, mapping: Arc<Mapping>, tid: i32) {
+        self.forget_thread();
+        self.copier.get_or_init(|| Copier { mapping, tid, turn: Mutex::new(()) });
     }
 
     /// A thread ends. True if its host thread is to exit; the last one's end is the process's.
@@ -81,19 +98,56 @@ impl AddressSpace {
     /// Copies guest memory out; bytes copied, short at the first page the guest could not read.
     pub fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
         let len = clip(addr, buf.len());
-        if len == 0 {
-            return 0;
-        }
-        self.process.with_pid(|pid| copy_from(pid, &[(addr, len)], &mut buf[..len]).unwrap_or(0)).unwrap_or(0)
+        self.read_any(addr, &mut buf[..len])
     }
 
     /// Copies into guest memory; bytes copied, short at the first page the guest could not write.
     pub fn write(&self, addr: u64, buf: &[u8]) -> usize {
-        let len = clip(addr, buf.len());
-        if len == 0 {
+        self.write_any(addr, &buf[..clip(addr, buf.len())])
+    }
+
+    /// [`read`](AddressSpace::read), of the stub's own memory too.
+    pub(super) fn read_any(&self, addr: u64, buf: &mut [u8]) -> usize {
+        if buf.is_empty() {
             return 0;
         }
-        self.process.with_pid(|pid| copy_to(pid, &[(addr, len)], &buf[..len]).unwrap_or(0)).unwrap_or(0)
+        let Some(copier) = self.copier.get() else {
+            let copy = |pid| copy_from(pid, &[(addr, buf.len())], buf).unwrap_or(0);
+            return self.process.with_pid(copy).unwrap_or(0);
+        };
+        let mut done = 0;
+        for chunk in buf.chunks_mut(DATA_LEN as usize) {
+            let _turn = copier.turn.lock();
+            let n = copier.copy(&self.process, command::COPY_OUT, addr + done as u64, chunk.len());
+            copier.mapping.read_data(&mut chunk[..n]);
+            done += n;
+            if n < chunk.len() {
+                break;
+            }
+        }
+        done
+    }
+
+    /// [`write`](AddressSpace::write), to the stub's own memory too.
+    pub(super) fn write_any(&self, addr: u64, buf: &[u8]) -> usize {
+        if buf.is_empty() {
+            return 0;
+        }
+        let Some(copier) = self.copier.get() else {
+            let copy = |pid| copy_to(pid, &[(addr, buf.len())], buf).unwrap_or(0);
+            return self.process.with_pid(copy).unwrap_or(0);
+        };
+        let mut done = 0;
+        for chunk in buf.chunks(DATA_LEN as usize) {
+            let _turn = copier.turn.lock();
+            copier.mapping.write_data(chunk);
+            let n = copier.copy(&self.process, command::COPY_IN, addr + done as u64, chunk.len());
+            done += n;
+            if n < chunk.len() {
+                break;
+            }
+        }
+        done
     }
 
     /// Copies several ranges out, one after the other, into `buf`; bytes copied, short at the first inaccessible page.
@@ -145,6 +199,26 @@ impl AddressSpace {
     /// The host process id.
     pub fn host_pid(&self) -> i32 {
         self.process.pid
+    }
+}
+
+impl Copier {
+    fn copy(&self, process: &Process, command: u32, addr: u64, len: usize) -> usize {
+        let window = self.mapping.get();
+        window.op_count.store(0, Relaxed);
+        window.fd_count.store(0, Relaxed);
+        window.addr.store(addr, Relaxed);
+        window.len.store(len as u64, Relaxed);
+        window.command.store(command, Relaxed);
+        if process.is_dead() {
+            return 0;
+        }
+        self.mapping.release(false);
+        if !answered(process, &self.mapping, self.tid, false) {
+            process.kill();
+            return 0;
+        }
+        window.ret.load(Relaxed).min(len as u64) as usize
     }
 }
 

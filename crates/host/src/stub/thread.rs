@@ -3,7 +3,7 @@
 use super::abi::*;
 use super::notify::{self, Order};
 use super::op::{Descriptors, MemOp};
-use super::process;
+use super::process::{self, PROCESS_VM, Process};
 use super::regs::Regs;
 use super::space::AddressSpace;
 use super::window::{Mapping, Woke};
@@ -17,6 +17,8 @@ use std::sync::atomic::Ordering::Relaxed;
 /// How long an order that involves no guest code may take before the stub counts as lost, ns.
 const ORDER_NS: u64 = 30_000_000_000;
 
+/// How often to look whether a thread that was given an order is still at it, ns.
+const STALL_NS: u64 = 200_000_000;
 /// How long to sleep at a time for a child that may have died unseen, ns.
 const ORPHAN_NS: u64 = 10_000_000;
 
@@ -36,8 +38,6 @@ pub struct StubThread {
     pub(super) core: Option<usize>,
     /// Whether it last ran on another core than its vCPU, so that both sides spin.
     pub(super) spin: bool,
-    /// The preempt signal has been sent and not been seen.
-    pub(super) preempting: bool,
     /// New siblings that still spin on this thread's core.
     pub(super) newborn: Vec<Arc<Mapping>>,
 }
@@ -176,11 +176,9 @@ impl StubThread {
 
     /// Waits for a command's result.
     fn result(&mut self, done: usize) -> Result<i64, Failure> {
-        let deadline = clock::monotonic() + ORDER_NS;
-        let space = self.space.clone();
-        let woke = self.mapping.wait(None, self.spin, Some(deadline), &|| space.is_dead());
+        let answered = answered(&self.space.process, &self.mapping, self.tid, self.spin);
         self.hush();
-        if woke != Woke::Turn {
+        if !answered {
             return Err(self.lost());
         }
         let window = self.mapping.get();
@@ -214,14 +212,14 @@ impl StubThread {
     pub fn fork(&mut self) -> Result<(Arc<AddressSpace>, StubThread)> {
         self.flush().map_err(errno_of)?;
         let (socket, theirs) = sys::socket_pair()?;
-        let mapping = Arc::new(Mapping::new()?);
+        let (mapping, memory) = Mapping::new()?;
         let mut nonce = [0; 8];
         random::fill(&mut nonce);
         let nonce = u64::from_ne_bytes(nonce);
         introduce(self.mapping.get(), mapping.get(), self.spin);
         mapping.get().nonce.store(nonce, Relaxed);
-        self.send(&[theirs.as_raw_fd(), mapping.fd.as_raw_fd()]).map_err(errno_of)?;
-        drop(theirs);
+        self.send(&[theirs.as_raw_fd(), memory.as_raw_fd()]).map_err(errno_of)?;
+        drop((theirs, memory));
         self.mapping.get().command.store(command::FORK, Relaxed);
         let pid = self.clone_by(&Order { tid: self.tid, flags: FORK_FLAGS, slot: None })?;
         let start = clock::monotonic();
@@ -241,36 +239,67 @@ impl StubThread {
         let process = process::adopt(pid, &mapping, base, nonce).inspect_err(|_| self.space.kill())?;
         self.newborn.push(mapping.clone());
         let space = AddressSpace::new(process, socket, self.slot);
-        let child = StubThread {
+        let mut child = StubThread {
             space: space.clone(),
             mapping,
             tid: pid,
             leader: true,
             deferred: Vec::new(),
-            preempting: false,
             newborn: Vec::new(),
             ..*self
         };
+        child.make_copier()?;
         Ok((space, child))
     }
 
     /// Another thread in the same address space, with a copy of this one's registers.
     pub fn spawn(&mut self) -> Result<StubThread> {
-        self.flush().map_err(errno_of)?;
-        let (slot, window) = self.space.take_slot()?;
-        let made = self.spawn_in(slot, window);
-        if made.is_err() {
-            self.space.lose_slot();
-        }
-        made
+        let (slot, mapping, tid) = self.sibling()?;
+        let base = SLOTS + u64::from(slot) * SLOT_LEN;
+        self.newborn.push(mapping.clone());
+        Ok(StubThread {
+            space: self.space.clone(),
+            mapping,
+            slot,
+            tid,
+            leader: false,
+            deferred: Vec::new(),
+            fpstate: base + (self.fpstate & (SLOT_LEN - 1)),
+            newborn: Vec::new(),
+            ..*self
+        })
     }
 
-    fn spawn_in(&mut self, slot: u32, window: Option<Arc<Mapping>>) -> Result<StubThread> {
+    /// Gives the address space its thread for copies, where the host does not copy for us.
+    pub(super) fn make_copier(&mut self) -> Result<()> {
+        if PROCESS_VM.load(Relaxed) {
+            return Ok(());
+        }
+        let (_, mapping, tid) = self.sibling()?;
+        mapping.get().spin.store(0, Relaxed);
+        self.space.set_copier(mapping, tid);
+        Ok(())
+    }
+
+    /// A new host thread that waits for its first order: its slot, window and id.
+    fn sibling(&mut self) -> Result<(u32, Arc<Mapping>, i32)> {
+        self.flush().map_err(errno_of)?;
+        let (slot, window) = self.space.take_slot()?;
+        let made = self.sibling_in(slot, window);
+        match &made {
+            Ok(_) => {}
+            // Nothing came of it, and the slot is lost.
+            Err(_) => self.space.forget_thread(),
+        }
+        made.map(|(mapping, tid)| (slot, mapping, tid))
+    }
+
+    fn sibling_in(&mut self, slot: u32, window: Option<Arc<Mapping>>) -> Result<(Arc<Mapping>, i32)> {
         let mapping = match window {
             Some(window) => window,
             None => {
-                let mapping = Arc::new(Mapping::new()?);
-                self.send(&[mapping.fd.as_raw_fd()]).map_err(errno_of)?;
+                let (mapping, memory) = Mapping::new()?;
+                self.send(&[memory.as_raw_fd()]).map_err(errno_of)?;
                 self.space.process.watch(&mapping);
                 mapping
             }
@@ -281,35 +310,23 @@ impl StubThread {
         window.slot.store(slot, Relaxed);
         window.command.store(command::THREAD, Relaxed);
         let tid = self.clone_by(&Order { tid: self.tid, flags: THREAD_FLAGS, slot: Some(slot) })?;
-        self.space.process.signal_thread(tid, 0).inspect_err(|_| self.space.kill())?;
-        let space = self.space.clone();
-        let deadline = clock::monotonic() + ORDER_NS;
-        if mapping.wait(None, self.spin, Some(deadline), &|| space.is_dead()) != Woke::Turn {
+        let process = &self.space.process;
+        if process.signal_thread(tid, 0).is_err() || !answered(process, &mapping, tid, self.spin) {
             self.space.kill();
             return Err(ESRCH);
         }
-        self.newborn.push(mapping.clone());
-        let base = SLOTS + u64::from(slot) * SLOT_LEN;
-        Ok(StubThread {
-            space,
-            mapping,
-            slot,
-            tid,
-            leader: false,
-            deferred: Vec::new(),
-            fpstate: base + (self.fpstate & (SLOT_LEN - 1)),
-            preempting: false,
-            newborn: Vec::new(),
-            ..*self
-        })
+        Ok((mapping, tid))
     }
 
     /// Has the stub clone; the new process or thread id.
     fn clone_by(&mut self, order: &Order) -> Result<i32> {
-        let space = self.space.clone();
-        let deadline = clock::monotonic() + ORDER_NS;
-        let allowed = notify::ordered(order, &self.mapping, self.spin, deadline, &|| space.is_dead());
-        if allowed.is_err() {
+        let process = &self.space.process;
+        let start = clock::monotonic();
+        let lost = || {
+            let late = clock::monotonic() - start;
+            process.is_dead() || late > ORDER_NS || late > STALL_NS && process.sleeps(order.tid)
+        };
+        if notify::ordered(order, &self.mapping, self.spin, &lost).is_err() {
             self.space.kill();
             return Err(ESRCH);
         }
@@ -320,6 +337,22 @@ impl StubThread {
             _ => Err(EIO),
         }
     }
+}
+
+/// Waits until a thread that was given an order hands back. False if it is lost: dead, late, or asleep, which nothing
+/// it could be ordered makes it for long.
+pub(super) fn answered(process: &Process, mapping: &Mapping, tid: i32, spin: bool) -> bool {
+    let end = clock::monotonic() + ORDER_NS;
+    let mut asleep = 0;
+    while asleep < 2 {
+        let now = clock::monotonic();
+        match mapping.wait(None, spin, Some(now + STALL_NS), &|| process.is_dead()) {
+            Woke::Turn => return true,
+            Woke::Late if now < end => asleep = if process.sleeps(tid) { asleep + 1 } else { 0 },
+            _ => return false,
+        }
+    }
+    false
 }
 
 fn errno_of(failure: Failure) -> Errno {

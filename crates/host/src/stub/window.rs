@@ -9,8 +9,8 @@ use crate::{clock, sys};
 use abi::Result;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::*};
+use std::sync::{Arc, OnceLock};
 
 /// How long either side looks for its turn before it sleeps, ns.
 const SPIN_NS: u64 = 50_000;
@@ -53,10 +53,9 @@ pub(super) enum Woke {
     Dead,
 }
 
-/// A window as mapped in the kernel, with the descriptor that a stub maps it by.
+/// A window as mapped in the kernel.
 pub(crate) struct Mapping {
     at: NonNull<Window>,
-    pub(super) fd: OwnedFd,
 }
 
 // SAFETY: every field of a window is atomic.
@@ -65,8 +64,9 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// A fresh window. It is never one that another process has had: that could still hold a mapping of it.
-    pub(super) fn new() -> Result<Mapping> {
+    /// A fresh window, and the descriptor that its stub maps it by and that nobody needs after that. It is never a window
+    /// that another process has had: that could still hold a mapping of it.
+    pub(super) fn new() -> Result<(Arc<Mapping>, OwnedFd)> {
         // SAFETY: the name is a C string.
         let fd = check_fd(unsafe { libc::memfd_create(c"ruml-window".as_ptr(), libc::MFD_CLOEXEC) }.into())?;
         // SAFETY: no memory is passed.
@@ -79,7 +79,8 @@ impl Mapping {
         if at == libc::MAP_FAILED {
             return Err(sys::errno());
         }
-        Ok(Mapping { at: NonNull::new(at.cast()).ok_or(abi::errno::ENOMEM)?, fd })
+        let at = NonNull::new(at.cast()).ok_or(abi::errno::ENOMEM)?;
+        Ok((Arc::new(Mapping { at }), fd))
     }
 
     /// The window. Its words are the guest's to change at any time.
@@ -158,6 +159,27 @@ impl Mapping {
                 looks += 1;
             }
         }
+    }
+}
+
+/// The data area. The guest may write to it meanwhile, so it is read and written as atomic bytes.
+impl Mapping {
+    fn data(&self) -> &[AtomicU8] {
+        // SAFETY: the window's mapping is DATA_OFFSET + DATA_LEN bytes long, and atomic bytes may be shared.
+        unsafe {
+            let at = self.at.as_ptr().cast::<AtomicU8>().add(DATA_OFFSET as usize);
+            std::slice::from_raw_parts(at, DATA_LEN as usize)
+        }
+    }
+
+    /// Copies out of the data area, from its beginning.
+    pub(super) fn read_data(&self, buf: &mut [u8]) {
+        buf.iter_mut().zip(self.data()).for_each(|(to, from)| *to = from.load(Relaxed));
+    }
+
+    /// Copies into the data area, at its beginning.
+    pub(super) fn write_data(&self, buf: &[u8]) {
+        self.data().iter().zip(buf).for_each(|(to, from)| to.store(*from, Relaxed));
     }
 }
 

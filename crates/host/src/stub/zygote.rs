@@ -71,6 +71,11 @@ pub(crate) fn keep_pool(count: usize) {
     }
 }
 
+/// Has guest memory copied through the windows even where the host would copy it for us.
+pub(crate) fn refuse_process_vm() {
+    PROCESS_VM.store(false, Relaxed);
+}
+
 /// Whether a process runs the stub's image.
 pub(super) fn is_stub(pid: i32) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -103,7 +108,7 @@ fn image() -> Result<OwnedFd> {
 pub(crate) fn start() -> std::result::Result<(), String> {
     let image = image().map_err(|e| failed("memfd_create", e))?;
     let (socket, theirs) = sys::socket_pair().map_err(|e| failed("socketpair", e))?;
-    let mapping = Arc::new(Mapping::new().map_err(|e| failed("shared memory", e))?);
+    let (mapping, memory) = Mapping::new().map_err(|e| failed("shared memory", e))?;
     let window = mapping.get();
     // SAFETY: getauxval has no preconditions.
     let hwcap2 = unsafe { libc::getauxval(libc::AT_HWCAP2) };
@@ -117,7 +122,8 @@ pub(crate) fn start() -> std::result::Result<(), String> {
     let hello = hello();
     // SAFETY: Hello is integers without padding.
     let bytes = unsafe { std::slice::from_raw_parts((&raw const *hello).cast::<u8>(), size_of::<Hello>()) };
-    sys::send_fds(&socket, bytes, &[mapping.fd.as_raw_fd()]).map_err(|e| failed("control socket", e))?;
+    sys::send_fds(&socket, bytes, &[memory.as_raw_fd()]).map_err(|e| failed("control socket", e))?;
+    drop(memory);
     let (answer, listener) = answer(&socket)?;
     let listener = Listener { fd: listener, fork_site: answer.fork_site, thread_site: answer.thread_site };
     if LISTENER.set(listener).is_err() {
@@ -148,9 +154,9 @@ pub(crate) fn start() -> std::result::Result<(), String> {
         fpstate,
         core: None,
         spin: false,
-        preempting: false,
         newborn: Vec::new(),
     };
+    thread.make_copier().map_err(|e| failed("a thread for copies", e))?;
     thread.fp_learn().map_err(|e| failed("the signal frame's vector state", e))?;
     thread.reset_fpstate();
     *ZYGOTE.lock() = Some(thread);
@@ -202,7 +208,9 @@ fn answer(socket: &OwnedFd) -> std::result::Result<(Answer, OwnedFd), String> {
 /// Settles whether guest memory can be copied by the host's own call.
 fn check_copies(pid: i32) {
     let mut word = [0; 8];
-    PROCESS_VM.store(process::copy_from(pid, &[(SLOTS, 8)], &mut word) == Ok(8), Relaxed);
+    if process::copy_from(pid, &[(SLOTS, 8)], &mut word) != Ok(8) {
+        PROCESS_VM.store(false, Relaxed);
+    }
 }
 
 /// The child's half of [`start`]: everything it calls is safe between fork and exec in a program with threads.

@@ -96,6 +96,44 @@ fn forks_leak_nothing() {
 }
 
 #[test]
+fn copies_need_no_help_of_the_host() {
+    if alone("life::copies_need_no_help_of_the_host") {
+        return;
+    }
+    host::machine::copy_by_window();
+    let cpu = Cpu::new(0);
+    let (space, mut thread) = guest(vectors());
+    thread.batch(vec![anonymous(0x5000_0000, 0x10_0000, RW)]).unwrap();
+    let bytes: Vec<u8> = (0..0x10_0000u32).map(|i| (i * 7 / 8) as u8).collect();
+    assert_eq!(space.write(0x5000_0000, &bytes), bytes.len());
+    let mut back = vec![0; bytes.len() + 100];
+    assert_eq!(space.read(0x5000_0000, &mut back), bytes.len());
+    assert_eq!(back[..bytes.len()], bytes);
+    thread.batch(vec![MemOp::Protect { addr: 0x5000_3000, len: PAGE, prot: 1 }]).unwrap();
+    assert_eq!(space.write(0x5000_2ff0, &[1; 100]), 16);
+    assert_eq!(space.read(0x5000_2ff0, &mut [0; 100]), 100);
+    assert_eq!(space.read(0x6000_0000, &mut [0; 1]), 0);
+    assert_eq!(space.read(TASK_SIZE, &mut [0; 1]), 0);
+    assert_eq!(space.write(TASK_SIZE - 8, &[0; 16]), 0);
+    thread.regs_mut().rax = 5;
+    assert_eq!(syscall(&mut thread, &cpu), 39);
+    let (child_space, mut child) = thread.fork().unwrap();
+    assert_eq!(thread.fpstate().unwrap()[160], 5);
+    assert_eq!(child_space.write(0x5000_0000, &[9; 10]), 10);
+    assert_eq!(space.read(0x5000_0000, &mut back[..10]), 10);
+    assert_eq!(back[..10], bytes[..10]);
+    assert_eq!(syscall(&mut child, &cpu), 60);
+    let mut sibling = thread.spawn().unwrap();
+    drop(thread);
+    assert_eq!(syscall(&mut sibling, &cpu), 60);
+    drop(sibling);
+    let end = host::clock::monotonic() + 1_000_000_000;
+    while !space.is_dead() {
+        assert!(host::clock::monotonic() < end, "the last guest thread's end is the process's");
+    }
+}
+
+#[test]
 fn idle_machines_use_no_cpu() {
     if alone("life::idle_machines_use_no_cpu") {
         return;

@@ -3,6 +3,7 @@
 use crate::guest::*;
 use host::cpu::Cpu;
 use host::stub::*;
+use std::arch::global_asm;
 
 #[test]
 fn system_calls() {
@@ -185,4 +186,60 @@ fn objects_are_shared() {
     thread.regs_mut().rdi = 0x5000_0000 + PAGE;
     let Event::Fault(fault) = run(&mut thread, &cpu) else { panic!() };
     assert_eq!((fault.signal, fault.code), (libc::SIGBUS, 2));
+}
+
+code! {
+    int80: "mov eax, 20", "int 0x80", "nop", "nop";
+    strange: "mov rax, rbx", "syscall", "nop";
+}
+
+#[test]
+fn legacy_calls_and_single_steps() {
+    let cpu = Cpu::new(0);
+    let (_space, mut thread) = guest(int80());
+    assert_eq!(run(&mut thread, &cpu), Event::Syscall { abi: SyscallAbi::I386 });
+    assert_eq!((thread.regs().orig_rax, thread.regs().rip), (20, CODE + 7));
+    thread.regs_mut().eflags |= 0x100;
+    let Event::Fault(fault) = run(&mut thread, &cpu) else { panic!() };
+    assert_eq!((fault.signal, fault.code, thread.regs().rip), (libc::SIGTRAP, 2, CODE + 8));
+}
+
+#[test]
+fn numbers_like_restart_codes_are_numbers() {
+    let cpu = Cpu::new(0);
+    let (_space, mut thread) = guest(strange());
+    for number in [-1i64, -4, -512, -513, -514, -516, -4095, i64::MIN, 1 << 40] {
+        thread.regs_mut().rip = CODE;
+        thread.regs_mut().rbx = number as u64;
+        let seen = syscall(&mut thread, &cpu);
+        assert_eq!((seen as i32, thread.regs().rip), (number as i32, CODE + 5), "{number}");
+    }
+}
+
+#[test]
+fn several_vcpus() {
+    init();
+    let vcpus: Vec<_> = (0..4)
+        .map(|index| {
+            std::thread::spawn(move || {
+                let cpu = Cpu::new(index);
+                for _ in 0..20 {
+                    let (_space, mut thread) = guest(getppid());
+                    thread.regs_mut().rbx = 200;
+                    for round in 0..200 {
+                        assert_eq!(syscall(&mut thread, &cpu), 110);
+                        if round % 50 == 0 {
+                            let (_, mut child) = thread.fork().unwrap();
+                            assert_eq!(run(&mut child, &cpu), Event::Syscall { abi: SyscallAbi::X86_64 });
+                            let mut sibling = thread.spawn().unwrap();
+                            assert_eq!(run(&mut sibling, &cpu), Event::Syscall { abi: SyscallAbi::X86_64 });
+                            cpu.idle(Some(host::clock::monotonic() + 50_000));
+                        }
+                    }
+                    assert_eq!(syscall(&mut thread, &cpu), 60);
+                }
+            })
+        })
+        .collect();
+    vcpus.into_iter().for_each(|vcpu| vcpu.join().unwrap());
 }
