@@ -178,4 +178,36 @@ syscalls! {
     FUTEX_WAITV ipc::futex::futex_waitv(waiters, nr_futexes, flags, timeout, clockid);
     GET_ROBUST_LIST ipc::futex::get_robust_list(pid, head_ptr, len_ptr);
     SET_ROBUST_LIST ipc::futex::set_robust_list(head, len);
+
+    // vfs: extended attributes
+    SETXATTR vfs::xattr_calls::setxattr(path, name, value, size, flags);
+    LSETXATTR vfs::xattr_calls::lsetxattr(path, name, value, size, flags);
+    FSETXATTR vfs::xattr_calls::fsetxattr(fd, name, value, size, flags);
+    SETXATTRAT vfs::xattr_calls::setxattrat(dirfd, path, at_flags, name, args, size);
+    GETXATTR vfs::xattr_calls::getxattr(path, name, value, size);
+    LGETXATTR vfs::xattr_calls::lgetxattr(path, name, value, size);
+    FGETXATTR vfs::xattr_calls::fgetxattr(fd, name, value, size);
+    GETXATTRAT vfs::xattr_calls::getxattrat(dirfd, path, at_flags, name, args, size);
+    LISTXATTR vfs::xattr_calls::listxattr(path, list, size);
+    LLISTXATTR vfs::xattr_calls::llistxattr(path, list, size);
+    FLISTXATTR vfs::xattr_calls::flistxattr(fd, list, size);
+    LISTXATTRAT vfs::xattr_calls::listxattrat(dirfd, path, at_flags, list, size);
+    REMOVEXATTR vfs::xattr_calls::removexattr(path, name);
+    LREMOVEXATTR vfs::xattr_calls::lremovexattr(path, name);
+    FREMOVEXATTR vfs::xattr_calls::fremovexattr(fd, name);
+    REMOVEXATTRAT vfs::xattr_calls::removexattrat(dirfd, path, at_flags, name);
+
+    // vfs: durability and advice
+    SYNC vfs::sync_calls::sync();
+    SYNCFS vfs::sync_calls::syncfs(fd);
+    FSYNC vfs::sync_calls::fsync(fd);
+    FDATASYNC vfs::sync_calls::fdatasync(fd);
+    SYNC_FILE_RANGE vfs::sync_calls::sync_file_range(fd, offset, len, flags);
+    FADVISE64 vfs::sync_calls::fadvise64(fd, offset, len, advice);
+    READAHEAD vfs::sync_calls::readahead(fd, offset, count);
+
+    // vfs: mounts
+    MOUNT vfs::mount_calls::mount(source, target, fs_type, flags, data);
+    UMOUNT2 vfs::mount_calls::umount2(target, flags);
+    PIVOT_ROOT vfs::mount_calls::pivot_root(new_root, put_old);
 }

@@ -120,11 +120,15 @@ pub fn mkdir(path: UserPath, mode: u32) -> Result<()> {
 
 /// mkdirat(2)
 pub fn mkdirat(dirfd: Fd, path: UserPath, mode: u32) -> Result<()> {
-    let parent = lookup_parent(dirfd, &path.read()?)?;
+    make_dir(&lookup_parent(dirfd, &path.read()?)?, mode)
+}
+
+/// mkdir(2) of a name whose directory has been found.
+pub fn make_dir(parent: &Parent, mode: u32) -> Result<()> {
     let cred = current().cred();
     // Only the sticky bit besides permissions: mkdir(2).
     let mode = FileType::Dir.bits() | mode & 0o1777;
-    create_entry(&parent, true, |dir, name| {
+    create_entry(parent, true, |dir, name| {
         let new = inherit(dir, mode, 0, &cred)?;
         dir.ops.mkdir(dir, name, &new)
     })
@@ -150,7 +154,8 @@ pub fn unlinkat(dirfd: Fd, path: UserPath, flags: u32) -> Result<()> {
     if flags & AT_REMOVEDIR != 0 { remove_dir(&parent) } else { links::remove_file(&parent) }
 }
 
-fn remove_dir(parent: &Parent) -> Result<()> {
+/// rmdir(2) of a name whose directory has been found.
+pub fn remove_dir(parent: &Parent) -> Result<()> {
     match parent.kind {
         LastKind::Norm => {}
         LastKind::DotDot => return Err(ENOTEMPTY),

@@ -200,7 +200,7 @@ pub trait FileOps: Any + Send + Sync {
         Ok(())
     }
 
-    /// fcntl(2) commands that are the file's own: F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS. EINVAL.
+    /// fcntl(2) commands that are the file's own: F_ADD_SEALS, F_GET_SEALS. EINVAL.
     fn fcntl(&self, file: &File, cmd: u32, arg: u64) -> Result<u64> {
         Err(EINVAL)
     }
@@ -398,6 +398,7 @@ impl Drop for File {
         self.ops.release(self);
         if self.mode.contains(FileMode::WRITER) {
             self.inode().put_write_access();
+            self.inode().sb.writers.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }

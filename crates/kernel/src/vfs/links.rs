@@ -19,7 +19,7 @@ use crate::syscall::UserPath;
 use crate::task::{Cred, current};
 
 /// unlink(2) of a name whose directory has been found.
-pub(super) fn remove_file(parent: &Parent) -> Result<()> {
+pub fn remove_file(parent: &Parent) -> Result<()> {
     if parent.kind != LastKind::Norm {
         return Err(EISDIR);
     }
@@ -62,12 +62,16 @@ pub fn symlinkat(target: UserPath, dirfd: Fd, path: UserPath) -> Result<()> {
     if target.is_empty() {
         return Err(ENOENT);
     }
-    let parent = lookup_parent(dirfd, &path.read()?)?;
+    make_symlink(&lookup_parent(dirfd, &path.read()?)?, &target)
+}
+
+/// symlink(2) of a name whose directory has been found.
+pub fn make_symlink(parent: &Parent, target: &[u8]) -> Result<()> {
     let cred = current().cred();
-    create_entry(&parent, false, |dir, name| {
+    create_entry(parent, false, |dir, name| {
         let mut new = inherit(dir, FileType::Symlink.bits(), 0, &cred)?;
         new.mode = FileType::Symlink.bits() | 0o777;
-        dir.ops.symlink(dir, name, &target, &new)
+        dir.ops.symlink(dir, name, target, &new)
     })
     .map(drop)
 }
@@ -121,6 +125,13 @@ pub fn renameat(old_dirfd: Fd, old: UserPath, new_dirfd: Fd, new: UserPath) -> R
 
 /// renameat2(2)
 pub fn renameat2(old_dirfd: Fd, old: UserPath, new_dirfd: Fd, new: UserPath, flags: u32) -> Result<()> {
+    let old = old.read()?;
+    let new = new.read()?;
+    do_rename((old_dirfd, &old), (new_dirfd, &new), flags)
+}
+
+/// The same with the names read.
+pub fn do_rename(old: (Fd, &[u8]), new: (Fd, &[u8]), flags: u32) -> Result<()> {
     let known = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
     let exchange = flags & RENAME_EXCHANGE != 0;
     if flags & !known != 0 || (exchange && flags & (RENAME_NOREPLACE | RENAME_WHITEOUT) != 0) {
@@ -130,8 +141,8 @@ pub fn renameat2(old_dirfd: Fd, old: UserPath, new_dirfd: Fd, new: UserPath, fla
     if flags & RENAME_WHITEOUT != 0 && !cred.capable(CAP_MKNOD) {
         return Err(EPERM);
     }
-    let old = lookup_parent(old_dirfd, &old.read()?)?;
-    let new = lookup_parent(new_dirfd, &new.read()?)?;
+    let old = lookup_parent(old.0, old.1)?;
+    let new = lookup_parent(new.0, new.1)?;
     same_mount(&old.path, &new.path)?;
     if old.kind != LastKind::Norm {
         return Err(EBUSY);

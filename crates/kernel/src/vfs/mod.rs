@@ -33,6 +33,7 @@ mod iov;
 pub mod links;
 pub mod locks;
 pub mod mount;
+pub mod mount_calls;
 pub mod namei;
 pub mod notify;
 pub mod open;
@@ -41,6 +42,10 @@ pub mod read_write;
 mod stat;
 pub mod stat_calls;
 mod super_block;
+pub mod sync_calls;
+#[cfg(test)]
+mod tests;
+pub mod xattr_calls;
 
 pub use dentry::{Dentry, Path};
 pub use dirs::emit_dots;

@@ -244,6 +244,32 @@ impl MountNamespace {
         moved
     }
 
+    /// pivot_root(2): `new` takes the place of `old`, and `old` goes to `put_old`, which lies in or below `new`. EINVAL
+    /// for other places.
+    pub fn pivot_root(&self, old: &Arc<Mount>, new: &Arc<Mount>, put_old: &Path) -> Result<()> {
+        if !put_old.mnt.is_below(new) || !new.is_below(old) || new.parent().is_none() {
+            return Err(EINVAL);
+        }
+        if Arc::ptr_eq(&put_old.mnt, new) && !put_old.dentry.is_below(&new.root) {
+            return Err(EINVAL);
+        }
+        let place = old.parent();
+        take_off(new);
+        take_off(old);
+        put_on(old, put_old.clone());
+        match place {
+            // Only the root of the name space stands nowhere; it comes first in the list.
+            None => {
+                let mut list = self.mounts.lock();
+                if let Some(at) = list.iter().position(|m| Arc::ptr_eq(m, new)) {
+                    list[..=at].rotate_right(1);
+                }
+            }
+            Some(place) => put_on(new, place),
+        }
+        Ok(())
+    }
+
     /// Detaches `mnt`: with everything below it if `lazy`, else EBUSY when something is mounted below or a file,
     /// root or working directory uses it. `used` is the number of references that the caller holds.
     pub fn umount(&self, mnt: &Arc<Mount>, lazy: bool, used: usize) -> Result<()> {

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use abi::Result;
 use abi::errno::*;
@@ -282,6 +283,7 @@ fn open_checked(path: Path, inode: &Arc<Inode>, flags: OpenFlags, cred: Arc<Cred
     if flags.writable() && inode.kind == FileType::Regular {
         want_write(&path.mnt)?;
         inode.get_write_access()?;
+        inode.sb.writers.fetch_add(1, Ordering::SeqCst);
         mode |= FileMode::WRITER;
     }
     let ops = match make_ops(inode, flags) {
@@ -289,6 +291,7 @@ fn open_checked(path: Path, inode: &Arc<Inode>, flags: OpenFlags, cred: Arc<Cred
         Err(errno) => {
             if mode.contains(FileMode::WRITER) {
                 inode.put_write_access();
+                inode.sb.writers.fetch_sub(1, Ordering::SeqCst);
             }
             return Err(errno);
         }

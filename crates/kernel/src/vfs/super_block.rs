@@ -24,6 +24,8 @@ pub struct SuperBlock {
     root: SpinLock<Option<Arc<Dentry>>>,
     /// Number of mounts that show it, attached or not.
     active: AtomicU32,
+    /// Files open for writing.
+    pub writers: AtomicU32,
     /// SB_RDONLY and others, MS_* bits.
     pub flags: AtomicU32,
     /// What /proc/mounts shows as the device.
@@ -43,6 +45,7 @@ impl SuperBlock {
             ops,
             root: SpinLock::new(rank::SUPER, None),
             active: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
             flags: AtomicU32::new(0),
             source: SpinLock::new(rank::SUPER, source.to_vec()),
             cache_negative: fs_type.cache_negative,

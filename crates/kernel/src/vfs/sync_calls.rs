@@ -1,0 +1,83 @@
+//! Making things durable, and advice: sync(2), fsync(2), sync_file_range(2), posix_fadvise(2), readahead(2).
+
+use std::sync::Arc;
+
+use abi::Result;
+use abi::errno::*;
+use abi::fcntl::*;
+
+use super::mount::MountNamespace;
+use super::{Fd, FileMode, FileType, SuperBlock};
+use crate::task::current;
+
+/// sync(2): every file system of the caller's name space. It has no way to fail.
+pub fn sync() -> Result<()> {
+    sync_all(&current().fs().ns);
+    Ok(())
+}
+
+/// Writes back every file system of a name space; failures are logged (sync(2), power off).
+pub fn sync_all(ns: &MountNamespace) {
+    let mut done: Vec<Arc<SuperBlock>> = Vec::new();
+    for mnt in ns.list() {
+        if done.iter().any(|sb| Arc::ptr_eq(sb, &mnt.sb)) {
+            continue;
+        }
+        if let Err(errno) = mnt.sb.ops.sync(&mnt.sb) {
+            crate::pr_err!("{}: sync failed: {errno}", mnt.sb.fs_type.name);
+        }
+        done.push(mnt.sb.clone());
+    }
+}
+
+/// syncfs(2)
+pub fn syncfs(fd: Fd) -> Result<()> {
+    let file = fd.io()?;
+    let sb = &file.path.mnt.sb;
+    sb.ops.sync(sb)
+}
+
+/// fsync(2)
+pub fn fsync(fd: Fd) -> Result<()> {
+    let file = fd.io()?;
+    file.ops.fsync(&file, false)
+}
+
+/// fdatasync(2)
+pub fn fdatasync(fd: Fd) -> Result<()> {
+    let file = fd.io()?;
+    file.ops.fsync(&file, true)
+}
+
+/// sync_file_range(2): a range is not tracked apart, so the whole file's data is written.
+pub fn sync_file_range(fd: Fd, offset: i64, len: i64, flags: u32) -> Result<()> {
+    let known = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    let file = fd.io()?;
+    if flags & !known != 0 || offset < 0 || len < 0 || offset.checked_add(len).is_none() {
+        return Err(EINVAL);
+    }
+    match file.inode().kind {
+        FileType::Regular | FileType::BlockDev | FileType::Dir => {}
+        FileType::Symlink => return Err(EINVAL),
+        _ => return Err(ESPIPE),
+    }
+    if flags == 0 { Ok(()) } else { file.ops.fsync(&file, true) }
+}
+
+/// fadvise64(2): advice is checked, and otherwise left to the host's own page cache.
+pub fn fadvise64(fd: Fd, _offset: i64, len: i64, advice: u32) -> Result<()> {
+    let file = fd.io()?;
+    if file.inode().kind == FileType::Fifo {
+        return Err(ESPIPE);
+    }
+    if len < 0 || advice > POSIX_FADV_NOREUSE { Err(EINVAL) } else { Ok(()) }
+}
+
+/// readahead(2)
+pub fn readahead(fd: Fd, _offset: i64, _count: usize) -> Result<()> {
+    let file = fd.io()?;
+    if !file.mode.contains(FileMode::READ) {
+        return Err(EBADF);
+    }
+    if matches!(file.inode().kind, FileType::Regular | FileType::BlockDev) { Ok(()) } else { Err(EINVAL) }
+}
