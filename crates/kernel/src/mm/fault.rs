@@ -54,7 +54,7 @@ pub fn handle_fault(task: &Arc<Task>, fault: &Fault) {
     let signal = fault.signal as u32;
     let paging = fault.trapno == TRAP_PAGE_FAULT && fault.error_code & FAULT_PKEY == 0;
     if !paging || signal != SIGSEGV && signal != SIGBUS {
-        return signal::force(task, SigInfo::fault(signal, fault.code, fault.addr));
+        return signal::force_fault(task, fault, SigInfo::fault(signal, fault.code, fault.addr));
     }
     task.min_flt.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let access = match fault.error_code {
@@ -80,7 +80,7 @@ pub fn handle_fault(task: &Arc<Task>, fault: &Fault) {
         Outcome::Unmapped => SigInfo::fault(SIGSEGV, SEGV_MAPERR, fault.addr),
         Outcome::Forbidden => SigInfo::fault(SIGSEGV, SEGV_ACCERR, fault.addr),
     };
-    signal::force(task, info);
+    signal::force_fault(task, fault, info);
 }
 
 /// Looks an access up, and grows the stack that it is meant for.

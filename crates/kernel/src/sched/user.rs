@@ -14,6 +14,8 @@ pub fn run_user(task: &Task) -> Event {
     let started = host::clock::monotonic();
     let slice_end = task.sched.run_start.load(Ordering::Relaxed) + SLICE;
     let steal_at = started + STEAL_DELAY;
+    // Fixed at the start: what this stretch uses is charged only at its end.
+    let cpu_limit = task.cpu_time_limit(started);
     let mut preempted = false;
     let event = {
         let mut user = task.user.lock();
@@ -24,7 +26,7 @@ pub fn run_user(task: &Task) -> Event {
             if queued() {
                 until = if now < steal_at { steal_at } else { slice_end };
             }
-            until = until.min(vcpu.timers.earliest().unwrap_or(u64::MAX)).min(task.cpu_time_limit(now));
+            until = until.min(vcpu.timers.earliest().unwrap_or(u64::MAX)).min(cpu_limit);
             if until == u64::MAX { Wait::Forever } else { Wait::Until(until) }
         };
         let mut tick = || -> Wait {
@@ -34,7 +36,7 @@ pub fn run_user(task: &Task) -> Event {
                 return Wait::Interrupt;
             }
             if queued() {
-                if now >= slice_end || task.cpu_time_limit(now) <= now {
+                if now >= slice_end || cpu_limit <= now {
                     if vcpu.should_preempt(task) {
                         preempted = true;
                         return Wait::Interrupt;
@@ -43,7 +45,7 @@ pub fn run_user(task: &Task) -> Event {
                     vcpu::call_idle();
                 }
             }
-            if task.cpu_time_limit(now) <= now {
+            if cpu_limit <= now {
                 return Wait::Interrupt;
             }
             match plan(now) {

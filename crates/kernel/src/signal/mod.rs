@@ -1,99 +1,119 @@
 //! Signals, signal(7).
+//!
+//! | concept | where |
+//! |---|---|
+//! | what waits to be delivered, RLIMIT_SIGPENDING | `pending.rs` ([`SigPending`], [`Queued`]) |
+//! | sigaction(2), fork and execve | `action.rs` ([`SigHand`]) |
+//! | sending: who is woken, what is dropped, who dies | `send.rs` |
+//! | kill(2) and its relatives | `kill.rs` |
+//! | masks and waiting: sigprocmask, sigsuspend, sigtimedwait | `mask.rs` |
+//! | on the way to the guest: default actions, handlers | `deliver.rs` |
+//! | the frame of a handler, rt_sigreturn(2), sigaltstack(2) | `frame.rs`, `fpu.rs`, `altstack.rs` |
+//! | restart of interrupted syscalls | `restart.rs` |
+//! | stop and continue | `jobctl.rs` ([`GroupStop`]) |
+//! | signalfd(2) | `signalfd.rs` |
+//!
+//! Locks: a process's signal lock is `Process::stop` (rank SIGLOCK). Under it, one at a time: the actions (SIGHAND), the
+//! pending set of the process and `Task::signal` of a thread (SIGNAL). `Process::threads` is taken before it. Wait
+//! queues are woken after it, so a sender holds no lock that an epoll's wake-up may not take.
 
-use abi::signal::{SigAction, SigInfo, SigSet};
+mod action;
+mod altstack;
+mod deliver;
+mod fpu;
+mod frame;
+pub mod jobctl;
+pub mod kill;
+pub mod mask;
+mod pending;
+pub mod restart;
+mod send;
+pub mod signalfd;
 
-use crate::sync::{SpinLock, rank};
-use crate::task::{Process, Task};
+use core::fmt::Write;
 
-/// Signals that are waiting to be delivered.
-#[derive(Default)]
-pub struct SigPending {
-    /// Which.
-    pub set: SigSet,
-    /// Details, in the order of arrival; a standard signal is queued once.
-    pub queue: Vec<SigInfo>,
-}
+use abi::Errno;
+use abi::signal::SigSet;
 
-/// Signal actions of a process.
-pub struct SigHand {
-    /// By signal number less one.
-    pub actions: SpinLock<[SigAction; 64]>,
-}
+use crate::syscall::Arg;
+use crate::task::Task;
 
-impl SigHand {
-    /// All actions at their default.
-    pub fn new() -> SigHand {
-        SigHand { actions: SpinLock::new(rank::SIGHAND, [SigAction::default(); 64]) }
+pub use action::{SigHand, exec_reset, rt_sigaction};
+pub use altstack::{SigAltStackState, sigaltstack};
+pub use deliver::before_user;
+pub use frame::rt_sigreturn;
+pub use jobctl::GroupStop;
+pub use kill::kill_group;
+pub use mask::with_temp_mask;
+pub(crate) use pending::Charge;
+pub use pending::{Queued, SigPending, pending_of_user};
+pub use restart::{restart_with, syscall_exit};
+pub(crate) use send::recalc;
+pub use send::{exit_signals, force, force_fault, send_group, send_process, send_task, zap_process};
+pub(crate) use send::{queue_to_process, queue_to_task};
+
+/// A signal number as a guest gives it: any word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal(pub i32);
+
+impl Signal {
+    /// The signal, 0 included; EINVAL.
+    pub fn or_zero(self) -> abi::Result<u32> {
+        let sig = u32::try_from(self.0).map_err(|_| abi::errno::EINVAL)?;
+        if sig <= abi::signal::NSIG { Ok(sig) } else { Err(abi::errno::EINVAL) }
     }
 }
 
-impl Default for SigHand {
-    fn default() -> Self {
-        SigHand::new()
+impl Arg for Signal {
+    fn from_raw(raw: u64) -> Self {
+        Signal(raw as i32)
+    }
+    fn show(raw: u64, out: &mut String) {
+        let _ = match abi::signal::name(raw as u32) {
+            Some(name) => write!(out, "SIG{name}"),
+            None => write!(out, "{}", raw as i32),
+        };
     }
 }
 
-/// sigaltstack(2) of a thread.
+/// The last fault of a thread, for its signal frame.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SigAltStackState {
-    /// Base address, size and SS_* flags; size 0 when disabled.
-    pub sp: u64,
-    /// Bytes.
-    pub size: u64,
-    /// SS_AUTODISARM and such.
-    pub flags: u32,
+pub struct LastFault {
+    /// Exception number.
+    pub trapno: u64,
+    /// Its error code.
+    pub error_code: u64,
+    /// Address of the last page fault.
+    pub cr2: u64,
 }
 
-/// Job control of a process.
+/// A thread's signal state that only this module uses.
 #[derive(Default)]
-pub struct GroupStop {
-    /// The signal that stopped it; 0 when it runs.
-    pub signal: u32,
-    /// Change that wait4(2) has not yet seen.
-    pub notify: Option<u32>,
+pub struct ThreadState {
+    /// The mask that sigtimedwait(2) has narrowed for its wait: its signals aren't dropped as ignored.
+    pub real_blocked: SigSet,
+    /// The thread has to take part in the group stop that is under way.
+    pub stop_pending: bool,
+    /// A stop signal was taken and is not yet acted on; SIGCONT clears it.
+    pub stop_dequeued: bool,
+    /// exit(2) has begun: the thread takes no more signals of the process.
+    pub exiting: bool,
+    /// The restart errno of the syscall that is being left.
+    pub restart: Option<Errno>,
+    /// What restart_syscall(2) runs.
+    pub restart_block: Option<restart::RestartBlock>,
+    /// The last fault.
+    pub fault: LastFault,
 }
 
 impl Task {
     /// Whether a signal that isn't blocked is pending: ends interruptible waits.
     pub fn signal_pending(&self) -> bool {
-        self.has_work()
+        self.sigpending.load(std::sync::atomic::Ordering::SeqCst) || self.fatal_signal_pending()
     }
 
-    /// Whether a signal that ends the process is pending.
+    /// Whether the thread must die: the process does, or another thread calls execve.
     pub fn fatal_signal_pending(&self) -> bool {
         self.killed.load(std::sync::atomic::Ordering::SeqCst)
     }
 }
-
-/// Runs `f` under another signal mask.
-pub fn with_temp_mask<R>(_mask: SigSet, f: impl FnOnce() -> abi::Result<R>) -> abi::Result<R> {
-    f()
-}
-
-/// Sends a signal to a thread.
-pub fn send_task(_task: &Task, _info: SigInfo) {}
-
-/// Sends a signal to a process; any thread may take it.
-pub fn send_process(_process: &Process, _info: SigInfo) {}
-
-/// Sends a signal to every process of a group.
-pub fn send_group(_pgrp: i32, _info: SigInfo) -> abi::Result<()> {
-    Ok(())
-}
-
-/// Acts on what is pending before the current task returns to its guest program: dies, stops, or enters a handler.
-pub fn before_user(_task: &Task) {}
-
-/// Ends a syscall: puts its result into `rax`, or prepares its restart.
-pub fn syscall_exit(task: &Task, result: abi::Result<u64>) {
-    let rax = result.unwrap_or_else(abi::Errno::to_rax);
-    let _ = task.with_regs(|r| r.rax = rax);
-}
-
-/// Sends a signal that the running instruction has caused: it can be neither blocked nor ignored.
-pub fn force(task: &Task, info: SigInfo) {
-    crate::task::exit::kill_process(task, info.si_signo as u32);
-}
-
-/// execve(2): handlers go back to the default, the alternate stack goes.
-pub fn exec_reset(_task: &Task) {}

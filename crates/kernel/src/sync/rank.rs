@@ -51,7 +51,11 @@ ranks! {
     FILES = 400,
     FS = 405,
     TASKLIST = 500,
+    // POSIX timers and timerfd: they arm timers of processes.
+    TIMER_STATE = 505,
     PROCESS = 510,
+    // The signal lock of a process (its group stop): whatever is pending or blocked changes under it.
+    SIGLOCK = 515,
     SIGHAND = 520,
     SIGNAL = 530,
     CRED = 540,

@@ -210,4 +210,44 @@ syscalls! {
     MOUNT vfs::mount_calls::mount(source, target, fs_type, flags, data);
     UMOUNT2 vfs::mount_calls::umount2(target, flags);
     PIVOT_ROOT vfs::mount_calls::pivot_root(new_root, put_old);
+    // signals
+    RT_SIGACTION signal::rt_sigaction(sig, act, oldact, sigsetsize);
+    RT_SIGPROCMASK signal::mask::rt_sigprocmask(how, set, oldset, sigsetsize);
+    RT_SIGRETURN signal::rt_sigreturn();
+    RT_SIGPENDING signal::mask::rt_sigpending(set, sigsetsize);
+    RT_SIGSUSPEND signal::mask::rt_sigsuspend(mask, sigsetsize);
+    RT_SIGTIMEDWAIT signal::mask::rt_sigtimedwait(set, info, timeout, sigsetsize);
+    RT_SIGQUEUEINFO signal::kill::rt_sigqueueinfo(pid, sig, info);
+    RT_TGSIGQUEUEINFO signal::kill::rt_tgsigqueueinfo(tgid, tid, sig, info);
+    KILL signal::kill::kill(pid, sig);
+    TKILL signal::kill::tkill(tid, sig);
+    TGKILL signal::kill::tgkill(tgid, tid, sig);
+    SIGALTSTACK signal::sigaltstack(ss, old_ss);
+    PAUSE signal::mask::pause();
+    SIGNALFD signal::signalfd::signalfd(fd, mask, sigsetsize);
+    SIGNALFD4 signal::signalfd::signalfd4(fd, mask, sigsetsize, flags);
+    RESTART_SYSCALL signal::restart::restart_syscall();
+
+    // clocks and timers
+    CLOCK_GETTIME time::calls::clock_gettime(clockid, tp);
+    CLOCK_SETTIME time::calls::clock_settime(clockid, tp);
+    CLOCK_GETRES time::calls::clock_getres(clockid, res);
+    CLOCK_NANOSLEEP time::sleep::clock_nanosleep(clockid, flags, time, rem);
+    CLOCK_ADJTIME time::clock_adjtime(clockid, buf);
+    ADJTIMEX time::adjtimex(buf);
+    GETTIMEOFDAY time::calls::gettimeofday(tv, tz);
+    SETTIMEOFDAY time::calls::settimeofday(tv, tz);
+    TIME time::calls::time(tloc);
+    NANOSLEEP time::sleep::nanosleep(duration, rem);
+    ALARM time::itimer::alarm(seconds);
+    SETITIMER time::itimer::setitimer(which, new, old);
+    GETITIMER time::itimer::getitimer(which, value);
+    TIMER_CREATE time::posix_timer::timer_create(clockid, sevp, timerid);
+    TIMER_SETTIME time::posix_timer::timer_settime(timerid, flags, new, old);
+    TIMER_GETTIME time::posix_timer::timer_gettime(timerid, value);
+    TIMER_GETOVERRUN time::posix_timer::timer_getoverrun(timerid);
+    TIMER_DELETE time::posix_timer::timer_delete(timerid);
+    TIMERFD_CREATE time::timerfd::timerfd_create(clockid, flags);
+    TIMERFD_SETTIME time::timerfd::timerfd_settime(fd, flags, new, old);
+    TIMERFD_GETTIME time::timerfd::timerfd_gettime(fd, value);
 }

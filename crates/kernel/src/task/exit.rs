@@ -15,7 +15,7 @@ use abi::wait::{w_exitcode, w_termsig};
 use super::{Process, Task, TaskState, current, family, fork, pid, try_current};
 use crate::ipc::futex;
 use crate::sync::{Interruptible, Sleep, wait_event};
-use crate::{boot, tty};
+use crate::{boot, signal, time, tty};
 
 /// exit(2): ends the calling thread.
 pub fn exit(status: i32) -> Result<()> {
@@ -122,6 +122,7 @@ fn unshare_sighand(process: &Process) {
 /// Ends the current thread; the last one makes its process a zombie. The fiber returns right after it.
 pub fn do_exit(task: &Arc<Task>) {
     let process = task.process.clone();
+    signal::exit_signals(task);
     leave_mm(task);
     let files = task.set_files(None);
     drop(files);
@@ -199,8 +200,7 @@ fn forget_thread(task: &Arc<Task>) {
 
 /// What a process without threads needs no longer: timers, its terminal.
 fn release_process(process: &Arc<Process>) {
-    let timers = core::mem::take(&mut *process.itimers.lock());
-    drop(timers);
+    time::exit_timers(process);
     if process.session() == process.tgid {
         tty::session_leader_exit(process);
     }

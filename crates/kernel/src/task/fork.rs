@@ -400,7 +400,8 @@ fn give_pidfd(child: &Arc<Task>, args: &KernelCloneArgs) -> Result<Fd> {
 fn publish(parent: &Arc<Task>, child: &Arc<Task>, args: &KernelCloneArgs) -> Result<()> {
     let process = &child.process;
     let mut list = pid::tasklist();
-    if parent.fatal_signal_pending() {
+    // A signal to a group, or a stop, reaches the child as well or the parent before its fork.
+    if parent.signal_pending() {
         return Err(ERESTARTNOINTR);
     }
     if args.flags & CLONE_THREAD != 0 {

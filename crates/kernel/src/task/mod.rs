@@ -102,6 +102,8 @@ pub struct Task {
     comm: SpinLock<Vec<u8>>,
     /// Signals sent to this thread alone, and its mask.
     pub signal: SpinLock<TaskSignal>,
+    /// A signal that isn't blocked is pending, or a stop: kept by `signal` under the process's signal lock.
+    pub(crate) sigpending: AtomicBool,
     /// Something to look at before the guest runs on: a signal, an exit, a stop.
     work: AtomicBool,
     /// Set when the task must die: the process exits, or another thread calls execve.
@@ -172,6 +174,8 @@ pub struct TaskSignal {
     pub pending: SigPending,
     /// sigaltstack(2)
     pub altstack: SigAltStackState,
+    /// What only `signal` uses: restarts, job control, the last fault.
+    pub state: crate::signal::ThreadState,
 }
 
 /// What [`Task::new`] needs besides fresh state.
@@ -229,8 +233,10 @@ impl Task {
                     saved_mask: None,
                     pending: SigPending::default(),
                     altstack: parts.altstack,
+                    state: crate::signal::ThreadState::default(),
                 },
             ),
+            sigpending: AtomicBool::new(false),
             work: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             clear_child_tid: AtomicU64::new(0),
@@ -445,6 +451,22 @@ impl Task {
     /// The task got a vCPU after a sleep: what passed since is nobody's work.
     pub fn account_resume(&self) {
         self.kernel_since.store(host::clock::monotonic(), Ordering::Relaxed);
+    }
+
+    /// CPU time of this thread up to `now` (host CLOCK_MONOTONIC, ns): in its guest program, and in the kernel. A stretch
+    /// that a vCPU is running counts as the kernel's.
+    pub fn cpu_time(&self, now: u64) -> (u64, u64) {
+        let (user, kernel) =
+            (self.sched.utime.load(Ordering::Relaxed), self.sched.stime.load(Ordering::Relaxed));
+        (user, kernel + self.cpu_time_uncharged(now))
+    }
+
+    /// The part of [`Task::cpu_time`] that is not charged yet.
+    pub fn cpu_time_uncharged(&self, now: u64) -> u64 {
+        if !self.sched.on_cpu() {
+            return 0;
+        }
+        now.saturating_sub(self.kernel_since.load(Ordering::Relaxed))
     }
 
     /// When a CPU-time limit or timer of the process is due if the guest runs on from `now`; u64::MAX for never.

@@ -119,7 +119,7 @@ pub fn pidfd_send_signal(pidfd: Fd, sig: u32, info: UserPtr<SigInfo>, flags: u32
         }
     };
     if flags == PIDFD_SIGNAL_PROCESS_GROUP {
-        return signal::send_group(target.process.pgrp(), info);
+        return signal::kill_group(target.process.pgrp(), info);
     }
     let task = pid::tasklist().task(target.number).ok_or(ESRCH)?;
     may_signal(&task, sig)?;

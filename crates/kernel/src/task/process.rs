@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use abi::resource::Rlimit;
+use abi::resource::{RLIMIT_CPU, Rlimit};
+use abi::time::NSEC_PER_SEC;
 
 use super::Task;
 use crate::signal::{SigHand, SigPending};
@@ -43,8 +44,11 @@ pub struct Process {
     pub zombie: AtomicBool,
     /// Signal sent to the parent at exit, SIGCHLD as a rule.
     pub exit_signal: AtomicI32,
-    /// Job control: state of the group stop, kept by `signal`.
+    /// Job control: state of the group stop, kept by `signal`. This is also the signal lock of the process: whoever
+    /// changes what is pending or blocked in any of its threads holds it.
     pub stop: SpinLock<crate::signal::GroupStop>,
+    /// Init: signals that it doesn't handle do nothing to it, until it faults.
+    pub unkillable: AtomicBool,
     /// PR_SET_CHILD_SUBREAPER
     pub child_subreaper: AtomicBool,
     /// PR_SET_DUMPABLE
@@ -111,6 +115,13 @@ pub struct ItimerState {
     pub prof: (u64, u64),
     /// POSIX timers by id.
     pub posix: std::collections::BTreeMap<i32, Arc<crate::time::PosixTimer>>,
+    /// Timers on CPU clocks of this process and its threads.
+    pub cpu: Vec<crate::time::CpuTimer>,
+}
+
+/// The CPU time at which RLIMIT_CPU applies, ns.
+fn cpu_limit(rlimits: &[Rlimit; RLIM_NLIMITS]) -> u64 {
+    rlimits[RLIMIT_CPU].rlim_cur.saturating_mul(NSEC_PER_SEC)
 }
 
 impl Process {
@@ -131,7 +142,8 @@ impl Process {
             exit_uid: AtomicU32::new(0),
             zombie: AtomicBool::new(false),
             exit_signal: AtomicI32::new(17),
-            stop: SpinLock::new(rank::SIGHAND, crate::signal::GroupStop::default()),
+            stop: SpinLock::new(rank::SIGLOCK, crate::signal::GroupStop::default()),
+            unkillable: AtomicBool::new(tgid == 1),
             child_subreaper: AtomicBool::new(false),
             dumpable: AtomicI32::new(1),
             did_exec: AtomicBool::new(false),
@@ -141,7 +153,7 @@ impl Process {
             cutime: AtomicU64::new(0),
             cstime: AtomicU64::new(0),
             totals: SpinLock::new(rank::LEAF, RusageTotals::default()),
-            cpu_deadline: (AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)),
+            cpu_deadline: (AtomicU64::new(u64::MAX), AtomicU64::new(cpu_limit(&rlimits))),
             oom_score_adj: AtomicI32::new(0),
         })
     }
@@ -186,19 +198,14 @@ impl Process {
         self.link.lock().parent.upgrade()
     }
 
-    /// RLIMIT_CPU has changed: the guest's next stretch ends by then at the latest.
-    pub fn rearm_cpu_limit(&self) {
-        let limit = self.rlimit(abi::resource::RLIMIT_CPU).saturating_mul(1_000_000_000);
-        self.cpu_deadline.1.fetch_min(limit, Ordering::Relaxed);
-    }
-
     /// Charges CPU time, ns.
     pub fn charge_cpu(&self, user: u64, kernel: u64) {
         self.utime.fetch_add(user, Ordering::Relaxed);
         self.stime.fetch_add(kernel, Ordering::Relaxed);
     }
 
-    /// When the earliest CPU timer is due if one thread runs on from `now`; u64::MAX for never.
+    /// When a thread that runs on from `now` should look at the CPU timers of the process; u64::MAX for never. With
+    /// several threads it is too early rather than too late: all of them may be running.
     pub fn cpu_time_limit(&self, now: u64) -> u64 {
         let (user, all) =
             (self.cpu_deadline.0.load(Ordering::Relaxed), self.cpu_deadline.1.load(Ordering::Relaxed));
@@ -208,6 +215,7 @@ impl Process {
         let utime = self.utime.load(Ordering::Relaxed);
         let total = utime + self.stime.load(Ordering::Relaxed);
         let left = user.saturating_sub(utime).min(all.saturating_sub(total));
-        now.saturating_add(left)
+        let shared = left / self.threads.lock().len().max(1) as u64;
+        now.saturating_add(shared.max(left.min(crate::sched::SLICE / 4)))
     }
 }

@@ -77,7 +77,7 @@ fn set(process: &Arc<Process>, resource: u32, new: Rlimit) -> Result<Rlimit> {
         old
     };
     if resource == RLIMIT_CPU {
-        process.rearm_cpu_limit();
+        crate::time::update_cpu_deadline(process);
     }
     Ok(old)
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use host::stub::{Event, SyscallAbi};
 
 use super::{Task, exit};
-use crate::{mm, sched, signal, syscall};
+use crate::{mm, sched, signal, syscall, time};
 
 /// The body of a user task's fiber: runs the guest until the thread exits.
 ///
@@ -37,7 +37,7 @@ fn user_loop(task: &Arc<Task>) {
         match event {
             Event::Syscall { abi } => handle_syscall(task, abi),
             Event::Fault(fault) => mm::handle_fault(task, &fault),
-            Event::Interrupted => {}
+            Event::Interrupted => time::run_cpu_timers(task),
             Event::BatchFailed { index, errno } => mm::batch_failed(task, index, errno),
             Event::Dead => {
                 crate::pr_warn!("{}[{}]: stub is gone", task.comm().escape_ascii(), task.tid);
