@@ -72,7 +72,7 @@ struct Log {
 }
 
 /// Text kept, bytes.
-const LOG_BUF_LEN: usize = 256 * 1024;
+pub const LOG_BUF_LEN: usize = 256 * 1024;
 /// Longest record.
 const RECORD_MAX: usize = 1024;
 

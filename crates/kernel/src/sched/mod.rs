@@ -3,6 +3,7 @@
 //! - `vcpu.rs`: the loop of a vCPU thread, idling, kicks.
 //! - `runqueue.rs`: who runs next (nice weights, real-time classes).
 //! - `timer.rs`: timers, held by the vCPU that armed them.
+//! - `calls.rs`, `priority.rs`: the syscalls. `loadavg.rs`: load averages.
 //! - `user.rs`: what a vCPU does while a guest program runs on its behalf (slices, timers, handing queued work on).
 //!
 //! A task that wakes another puts it on its own vCPU's queue: mostly the waker is about to sleep, and waking an idle
@@ -11,11 +12,15 @@
 //!
 //! Locks: TASK_SCHED (state of one task), then RUN_QUEUE; TIMER (one vCPU's timers).
 
+pub mod calls;
+mod loadavg;
+pub mod priority;
 mod runqueue;
 mod timer;
 mod user;
 mod vcpu;
 
+pub use loadavg::loads;
 pub use runqueue::{Policy, Sched, SchedAttr};
 pub use timer::Timer;
 pub use user::run_user;

@@ -150,6 +150,7 @@ impl Vcpu {
 
     fn run_task(self: &Arc<Self>, task: Arc<Task>) {
         task.sched.switch_in();
+        super::loadavg::tick(task.sched.run_start.load(Ordering::Relaxed), active);
         task.sched.last_cpu.store(self.id as u64, Ordering::Relaxed);
         let Some(mut fiber) = task.take_fiber() else { return };
         task::set_current(Some(task.clone()));
@@ -201,6 +202,13 @@ pub(super) fn enqueue(task: Arc<Task>) {
     };
     target.push(task);
     target.kick();
+}
+
+/// Tasks that run or wait for a vCPU.
+fn active() -> u64 {
+    let of =
+        |v: &Arc<Vcpu>| v.queued.load(Ordering::Relaxed) as u64 + u64::from(!v.idle.load(Ordering::Relaxed));
+    vcpus().iter().map(of).sum()
 }
 
 /// Calls one idle vCPU to steal queued work, if there is one.

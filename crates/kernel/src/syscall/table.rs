@@ -173,6 +173,69 @@ syscalls! {
     PRLIMIT64 task::rlimit::prlimit64(pid, resource, new_limit, old_limit);
     SETRLIMIT task::rlimit::setrlimit(resource, rlim);
 
+    // task: credentials, groups, sessions
+    CAPGET task::capability::capget(hdrp, datap);
+    CAPSET task::capability::capset(hdrp, datap);
+    GETEGID task::setid::getegid();
+    GETEUID task::setid::geteuid();
+    GETGID task::setid::getgid();
+    GETGROUPS task::setid::getgroups(size, list);
+    GETPGID task::session::getpgid(pid);
+    GETPGRP task::session::getpgrp();
+    GETRESGID task::setid::getresgid(rgid, egid, sgid);
+    GETRESUID task::setid::getresuid(ruid, euid, suid);
+    GETSID task::session::getsid(pid);
+    GETUID task::setid::getuid();
+    SETFSGID task::setid::setfsgid(fsgid);
+    SETFSUID task::setid::setfsuid(fsuid);
+    SETGID task::setid::setgid(gid);
+    SETGROUPS task::setid::setgroups(size, list);
+    SETPGID task::session::setpgid(pid, pgid);
+    SETREGID task::setid::setregid(rgid, egid);
+    SETRESGID task::setid::setresgid(rgid, egid, sgid);
+    SETRESUID task::setid::setresuid(ruid, euid, suid);
+    SETREUID task::setid::setreuid(ruid, euid);
+    SETSID task::session::setsid();
+    SETUID task::setid::setuid(uid);
+
+    // task: everything else about itself
+    ARCH_PRCTL task::prctl::arch_prctl(code, addr);
+    KCMP task::share::kcmp(pid1, pid2, type_, idx1, idx2);
+    MEMBARRIER task::membarrier::membarrier(cmd, flags, cpu_id);
+    PERSONALITY task::prctl::personality(persona);
+    PRCTL task::prctl::prctl(option, arg2, arg3, arg4, arg5);
+    SETNS task::share::setns(fd, nstype);
+    SET_TID_ADDRESS task::ids::set_tid_address(tidptr);
+    UNSHARE task::share::unshare(flags);
+
+    // scheduling
+    GETPRIORITY sched::priority::getpriority(which, who);
+    IOPRIO_GET sched::priority::ioprio_get(which, who);
+    IOPRIO_SET sched::priority::ioprio_set(which, who, ioprio);
+    SCHED_GETAFFINITY sched::calls::sched_getaffinity(pid, cpusetsize, mask);
+    SCHED_GETATTR sched::calls::sched_getattr(pid, attr, size, flags);
+    SCHED_GETPARAM sched::calls::sched_getparam(pid, param);
+    SCHED_GETSCHEDULER sched::calls::sched_getscheduler(pid);
+    SCHED_GET_PRIORITY_MAX sched::calls::sched_get_priority_max(policy);
+    SCHED_GET_PRIORITY_MIN sched::calls::sched_get_priority_min(policy);
+    SCHED_RR_GET_INTERVAL sched::calls::sched_rr_get_interval(pid, tp);
+    SCHED_SETAFFINITY sched::calls::sched_setaffinity(pid, cpusetsize, mask);
+    SCHED_SETATTR sched::calls::sched_setattr(pid, attr, flags);
+    SCHED_SETPARAM sched::calls::sched_setparam(pid, param);
+    SCHED_SETSCHEDULER sched::calls::sched_setscheduler(pid, policy, param);
+    SCHED_YIELD sched::calls::sched_yield();
+    SETPRIORITY sched::priority::setpriority(which, who, niceval);
+
+    // the system as a whole
+    GETCPU task::sys::getcpu(cpu, node, tcache);
+    GETRANDOM task::sys::getrandom(buf, buflen, flags);
+    REBOOT task::sys::reboot(magic, magic2, cmd, arg);
+    SETDOMAINNAME task::sys::setdomainname(name, len);
+    SETHOSTNAME task::sys::sethostname(name, len);
+    SYSINFO task::sys::sysinfo(info);
+    SYSLOG task::syslog::syslog(type_, bufp, len);
+    UNAME task::sys::uname(buf);
+
     // futex
     FUTEX ipc::futex::futex(uaddr, op, val, timeout, uaddr2, val3);
     FUTEX_WAITV ipc::futex::futex_waitv(waiters, nr_futexes, flags, timeout, clockid);

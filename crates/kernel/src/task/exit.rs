@@ -12,7 +12,7 @@ use abi::errno::EAGAIN;
 use abi::signal::SIGCHLD;
 use abi::wait::{w_exitcode, w_termsig};
 
-use super::{Process, Task, TaskState, current, family, fork, pid, try_current};
+use super::{Process, Task, TaskState, current, family, pid};
 use crate::ipc::futex;
 use crate::sync::{Interruptible, Sleep, wait_event};
 use crate::{boot, signal, time, tty};
@@ -42,22 +42,12 @@ pub fn kill_process(task: &Task, signal: u32) {
 
 /// Makes every thread of a process end. The first caller's wait status stands.
 pub fn end_process(process: &Process, status: i32) {
-    let threads = {
-        let threads = process.threads.lock();
-        if !process.group_exit.swap(true, Ordering::SeqCst) {
-            process.exit_code.store(status, Ordering::SeqCst);
-        }
-        threads.clone()
-    };
-    threads.iter().for_each(|t| kill_thread(t));
+    let threads = process.threads.lock();
+    signal::zap_process(process, &threads, status);
 }
 
 fn kill_thread(task: &Task) {
     task.killed.store(true, Ordering::SeqCst);
-    if try_current().is_some_and(|me| core::ptr::eq(&*me, task)) {
-        task.mark_work();
-        return;
-    }
     task.notify_work();
     task.wake_if(|state| {
         matches!(
@@ -113,7 +103,7 @@ fn unshare_sighand(process: &Process) {
     let sighand = process.sighand();
     // One in the process, one here.
     if Arc::strong_count(&sighand) > 2 {
-        let own = fork::copy_sighand(&sighand, false);
+        let own = sighand.copy();
         let old = core::mem::replace(&mut *process.sighand.lock(), own);
         drop(old);
     }
@@ -215,12 +205,12 @@ fn exit_notify(process: &Arc<Process>) {
     {
         let mut list = pid::tasklist();
         family::forget_children(&mut list, process, &mut news, &mut released);
-        family::orphaned_by(&list, process, &mut news);
+        family::orphaned_by(process, &mut news);
         process.zombie.store(true, Ordering::SeqCst);
         if family::notify_parent(process, &mut news) {
             released.extend(family::release(&mut list, process));
         }
     }
     drop(released);
-    news.deliver();
+    news.deliver(Some(process));
 }

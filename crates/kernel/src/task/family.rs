@@ -1,15 +1,14 @@
 //! Parents and children at the end of a process: new parents for orphans, orphaned process groups, SIGCHLD, reaping,
 //! and the sums that a parent keeps of its dead children.
 //!
-//! All of it runs under the tasklist lock. SIGCHLD is sent there; whatever else must be sent or woken is collected in
-//! [`News`] and goes out after the lock is released, because a stop or a continuation looks at the family itself.
+//! The family changes under the tasklist lock. Whatever must be sent or woken is collected in [`News`] and goes out after
+//! the lock is released: a signal may wake an epoll, and a stop or a continuation looks at the family itself. A zombie
+//! counts as announced when its parent has the signal; wait4(2) waits out the moment in between.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use abi::signal::{
-    CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SI_KERNEL, SI_USER, SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, SigInfo,
-};
+use abi::signal::{CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SI_USER, SIG_IGN, SIGCHLD, SigInfo};
 use abi::time::{NSEC_PER_SEC, USER_HZ};
 use abi::wait::{wexitstatus, wifexited, wtermsig};
 
@@ -23,16 +22,24 @@ use crate::signal;
 pub struct News {
     signals: Vec<(Arc<Process>, SigInfo)>,
     wake: Vec<Arc<Process>>,
+    /// Process groups that may have become orphaned.
+    groups: Vec<i32>,
 }
 
 impl News {
-    /// Sends and wakes.
-    pub fn deliver(self) {
+    /// Sends, announces the zombie that it is about, and wakes.
+    pub fn deliver(self, zombie: Option<&Process>) {
         for (process, info) in self.signals {
             signal::send_process(&process, info);
         }
+        if let Some(zombie) = zombie {
+            zombie.announced.store(true, Ordering::SeqCst);
+        }
         for process in self.wake {
             process.wait_chldexit.wake_all();
+        }
+        for pgrp in self.groups {
+            signal::jobctl::kill_orphaned_group(pgrp, None);
         }
     }
 }
@@ -60,7 +67,7 @@ pub fn notify_parent(process: &Arc<Process>, news: &mut News) -> bool {
     let mut signal = process.exit_signal.load(Ordering::Relaxed);
     let mut reap = false;
     if signal == SIGCHLD as i32 {
-        let action = parent.sighand().actions.lock()[SIGCHLD as usize - 1];
+        let action = parent.sighand().action(SIGCHLD);
         reap = action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0;
         if action.handler == SIG_IGN {
             signal = 0;
@@ -72,7 +79,7 @@ pub fn notify_parent(process: &Arc<Process>, news: &mut News) -> bool {
     if signal > 0 {
         let mut info = child_info(process);
         info.si_signo = signal;
-        signal::send_process(&parent, info);
+        news.signals.push((parent.clone(), info));
     }
     news.wake.push(parent);
     reap
@@ -125,7 +132,7 @@ pub fn forget_children(
                 released.extend(release(list, &child));
             }
         } else {
-            orphaned_child(list, &child, process, news);
+            orphaned_child(&child, process, news);
         }
     }
 }
@@ -178,47 +185,23 @@ pub fn thread_left(process: &Arc<Process>, tid: i32, heir: i32) {
             }
         }
     }
-    news.deliver();
-}
-
-/// Whether nobody is left who could continue the group: no member has a parent in another group of its session.
-/// `ignored` counts as gone.
-pub fn is_orphaned(list: &Tasklist, pgrp: i32, ignored: Option<&Arc<Process>>) -> bool {
-    list.group(pgrp).iter().all(|member| {
-        let gone = member.zombie.load(Ordering::SeqCst) || ignored.is_some_and(|p| Arc::ptr_eq(p, member));
-        gone || member.parent().is_none_or(|parent| {
-            parent.tgid == INIT_PID || parent.pgrp() == pgrp || parent.session() != member.session()
-        })
-    })
-}
-
-fn has_stopped(list: &Tasklist, pgrp: i32) -> bool {
-    list.group(pgrp).iter().any(|p| p.stop.lock().signal != 0)
+    news.deliver(None);
 }
 
 /// The exit of `process` may orphan its own group.
-pub fn orphaned_by(list: &Tasklist, process: &Arc<Process>, news: &mut News) {
+pub fn orphaned_by(process: &Arc<Process>, news: &mut News) {
     let Some(parent) = process.parent() else { return };
-    let (pgrp, session) = (process.pgrp(), process.session());
-    if parent.pgrp() != pgrp && parent.session() == session {
-        hang_up_if_orphaned(list, pgrp, process, news);
+    let pgrp = process.pgrp();
+    if parent.pgrp() != pgrp && parent.session() == process.session() {
+        news.groups.push(pgrp);
     }
 }
 
 /// The exit of its parent may orphan the group of `child`.
-fn orphaned_child(list: &Tasklist, child: &Arc<Process>, parent: &Arc<Process>, news: &mut News) {
+fn orphaned_child(child: &Arc<Process>, parent: &Arc<Process>, news: &mut News) {
     let pgrp = child.pgrp();
-    if pgrp != parent.pgrp() && child.session() == parent.session() {
-        hang_up_if_orphaned(list, pgrp, parent, news);
-    }
-}
-
-fn hang_up_if_orphaned(list: &Tasklist, pgrp: i32, ignored: &Arc<Process>, news: &mut News) {
-    if has_stopped(list, pgrp) && is_orphaned(list, pgrp, Some(ignored)) {
-        for member in list.group(pgrp) {
-            news.signals.push((member.clone(), SigInfo::new(SIGHUP, SI_KERNEL)));
-            news.signals.push((member, SigInfo::new(SIGCONT, SI_KERNEL)));
-        }
+    if pgrp != parent.pgrp() && child.session() == parent.session() && !news.groups.contains(&pgrp) {
+        news.groups.push(pgrp);
     }
 }
 

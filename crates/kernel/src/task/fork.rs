@@ -11,16 +11,15 @@ use abi::cred::{CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN};
 use abi::errno::{E2BIG, EAGAIN, EFAULT, EINVAL, EPERM, ERESTARTNOINTR};
 use abi::resource::RLIMIT_NPROC;
 use abi::sched::*;
-use abi::signal::{NSIG, SIG_DFL, SIG_IGN, SIGCHLD};
+use abi::signal::{NSIG, SIGCHLD};
 use host::stub::{StubThread, TASK_SIZE};
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::user::NprocCharge;
 use super::{Process, Task, TaskParts, VforkDone, current, pid, pidfd, run};
 use crate::mm::Mm;
 use crate::sched::{self, Policy, SchedAttr};
-use crate::signal::{SigAltStackState, SigHand};
-use crate::sync::{SpinLock, rank};
+use crate::signal::SigAltStackState;
 use crate::uaccess::{UserPtr, copy_from_user};
 use crate::vfs::Fd;
 
@@ -348,8 +347,10 @@ fn copy_process(parent: &Task, args: &KernelCloneArgs, tid: i32) -> Arc<Process>
     let sighand = from.sighand();
     let sighand = if args.flags & CLONE_SIGHAND != 0 {
         sighand
+    } else if args.flags & CLONE_CLEAR_SIGHAND != 0 {
+        sighand.copy_without_handlers()
     } else {
-        copy_sighand(&sighand, args.flags & CLONE_CLEAR_SIGHAND != 0)
+        sighand.copy()
     };
     let process = Process::new(tid, sighand, *from.rlimits.lock());
     let exit_signal = if args.flags & CLONE_PARENT != 0 {
@@ -361,18 +362,6 @@ fn copy_process(parent: &Task, args: &KernelCloneArgs, tid: i32) -> Arc<Process>
     process.dumpable.store(from.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom_score_adj.store(from.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
     process
-}
-
-/// A copy of signal actions; with `clear`, handlers go back to the default and what was ignored stays so.
-pub(super) fn copy_sighand(from: &SigHand, clear: bool) -> Arc<SigHand> {
-    let mut actions = *from.actions.lock();
-    if clear {
-        for action in actions.iter_mut().filter(|a| a.handler != SIG_IGN) {
-            *action = FromZeros::new_zeroed();
-            action.handler = SIG_DFL;
-        }
-    }
-    Arc::new(SigHand { actions: SpinLock::new(rank::SIGHAND, actions) })
 }
 
 fn child_attr(parent: SchedAttr) -> SchedAttr {

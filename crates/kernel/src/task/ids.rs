@@ -1,4 +1,6 @@
-//! Who a task is: getpid(2), getppid(2), gettid(2).
+//! Who a task is: getpid(2) and its kin, set_tid_address(2).
+
+use std::sync::atomic::Ordering;
 
 use abi::Result;
 
@@ -16,5 +18,12 @@ pub fn getppid() -> Result<i32> {
 
 /// gettid(2)
 pub fn gettid() -> Result<i32> {
-    Ok(current().tid)
+    Ok(current().tid())
+}
+
+/// set_tid_address(2)
+pub fn set_tid_address(addr: u64) -> Result<i32> {
+    let task = current();
+    task.clear_child_tid.store(addr, Ordering::Relaxed);
+    Ok(task.tid())
 }

@@ -8,6 +8,7 @@
 //!
 //! Locks: TASKLIST, then PROCESS, SIGHAND, SIGNAL, CRED, TASK. TASK_USER is taken by the task itself alone.
 
+pub mod capability;
 mod cred;
 mod elf;
 pub mod exec;
@@ -15,12 +16,19 @@ pub mod exit;
 pub mod family;
 pub mod fork;
 pub mod ids;
+pub mod membarrier;
 pub mod pid;
 pub mod pidfd;
+pub mod prctl;
 mod process;
 pub mod rlimit;
 pub mod run;
 pub mod rusage;
+pub mod session;
+pub mod setid;
+pub mod share;
+pub mod sys;
+pub mod syslog;
 mod user;
 pub mod wait;
 
@@ -34,7 +42,7 @@ use abi::signal::SigSet;
 use host::fiber::Fiber;
 use host::stub::{Regs, StubThread};
 
-pub use cred::{Cap, CapSet, Cred, capable, may_signal, ptrace_access};
+pub use cred::{Cap, CapSet, Cred, capable, ptrace_access};
 pub use process::{ItimerState, Process, TaskLink};
 
 use crate::mm::Mm;
@@ -138,6 +146,8 @@ pub struct Task {
     pub personality: AtomicU32,
     /// ioprio_set(2): class and level; 0 for none.
     pub ioprio: AtomicU32,
+    /// PR_MCE_KILL
+    mce_kill: AtomicU32,
     /// Its place among its real user's tasks, RLIMIT_NPROC; given back when it is reaped.
     nproc: SpinLock<Option<user::NprocCharge>>,
 }
@@ -254,6 +264,7 @@ impl Task {
             undo: crate::mm::UndoLog::default(),
             personality: AtomicU32::new(0),
             ioprio: AtomicU32::new(0),
+            mce_kill: AtomicU32::new(prctl::MCE_KILL_DEFAULT),
             nproc: SpinLock::new(rank::TASK, None),
         })
     }
@@ -446,6 +457,11 @@ impl Task {
         let in_kernel = now.saturating_sub(self.kernel_since.swap(now, Ordering::Relaxed));
         self.sched.stime.fetch_add(in_kernel, Ordering::Relaxed);
         self.process.charge_cpu(0, in_kernel);
+    }
+
+    /// Changes each time the task leaves its guest program.
+    fn stretch_ended(&self) -> u64 {
+        self.kernel_since.load(Ordering::SeqCst)
     }
 
     /// The task got a vCPU after a sleep: what passed since is nobody's work.

@@ -53,6 +53,12 @@ pub struct Process {
     pub child_subreaper: AtomicBool,
     /// PR_SET_DUMPABLE
     pub dumpable: AtomicI32,
+    /// PR_SET_THP_DISABLE. The host's choice of page sizes is not steered by it.
+    pub thp_disable: AtomicBool,
+    /// membarrier(2): registrations.
+    pub membarrier: AtomicU32,
+    /// The zombie's parent has its signal: wait4(2) may answer with it.
+    pub announced: AtomicBool,
     /// The process has called execve since its fork: setpgid(2) by its parent fails.
     pub did_exec: AtomicBool,
     /// Command line, executable and environment live in the Mm.
@@ -146,6 +152,9 @@ impl Process {
             unkillable: AtomicBool::new(tgid == 1),
             child_subreaper: AtomicBool::new(false),
             dumpable: AtomicI32::new(1),
+            thp_disable: AtomicBool::new(false),
+            membarrier: AtomicU32::new(0),
+            announced: AtomicBool::new(false),
             did_exec: AtomicBool::new(false),
             itimers: SpinLock::new(rank::PROCESS, ItimerState::default()),
             utime: AtomicU64::new(0),

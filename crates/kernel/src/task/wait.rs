@@ -15,6 +15,7 @@ use zerocopy::IntoBytes;
 
 use super::pid::Tasklist;
 use super::{Process, Task, current, family, pid, pidfd, rusage};
+use crate::sched;
 use crate::sync::{Sleep, wait_event};
 use crate::uaccess::{UserPtr, copy_to_user};
 use crate::vfs::Fd;
@@ -118,35 +119,54 @@ pub fn reap_any() -> Result<(i32, i32)> {
 fn do_wait(waiting: &Waiting) -> Result<Option<Found>> {
     let task = current();
     let queue = task.process.wait_chldexit.clone();
-    wait_event(&queue, Sleep::INTERRUPTIBLE, || match scan(&task, waiting) {
-        Ok(None) if waiting.options & WNOHANG == 0 => None,
-        outcome => Some(outcome),
-    })?
+    loop {
+        let outcome = wait_event(&queue, Sleep::INTERRUPTIBLE, || match scan(&task, waiting) {
+            Ok(Scan::Nothing) if waiting.options & WNOHANG == 0 => None,
+            outcome => Some(outcome),
+        });
+        match outcome?? {
+            Scan::Nothing => return Ok(None),
+            Scan::Found(found) => return Ok(Some(found)),
+            Scan::Soon => sched::yield_now(),
+        }
+    }
+}
+
+/// What a look at the children gives.
+enum Scan {
+    Nothing,
+    Found(Found),
+    /// A zombie whose signal is on its way: asked again at once, so that the signal is never later than the answer.
+    Soon,
 }
 
 /// Looks at each child once. ECHILD when there is none to wait for.
-fn scan(task: &Task, waiting: &Waiting) -> Result<Option<Found>> {
+fn scan(task: &Task, waiting: &Waiting) -> Result<Scan> {
     let mut released = None;
     let outcome = {
         let mut list = pid::tasklist();
-        let mut candidates = false;
-        let mut found = None;
+        let mut outcome = Err(ECHILD);
         for child in children(&list, task, &waiting.which) {
             if !eligible(task, &child, waiting) {
                 continue;
             }
-            candidates = true;
-            if let Some(status) = consume_change(&child, waiting.options) {
-                let is_zombie = child.zombie.load(Ordering::SeqCst);
-                found = Some(describe(&child, status, is_zombie));
-                if is_zombie && waiting.options & WNOWAIT == 0 {
-                    family::add_child_totals(&task.process, &child);
-                    released = family::release(&mut list, &child);
-                }
+            let Some(status) = consume_change(&child, waiting.options) else {
+                outcome = Ok(Scan::Nothing);
+                continue;
+            };
+            let is_zombie = child.zombie.load(Ordering::SeqCst);
+            if is_zombie && !child.announced.load(Ordering::SeqCst) {
+                outcome = Ok(Scan::Soon);
                 break;
             }
+            outcome = Ok(Scan::Found(describe(&child, status, is_zombie)));
+            if is_zombie && waiting.options & WNOWAIT == 0 {
+                family::add_child_totals(&task.process, &child);
+                released = family::release(&mut list, &child);
+            }
+            break;
         }
-        if candidates { Ok(found) } else { Err(ECHILD) }
+        outcome
     };
     drop(released);
     outcome

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use abi::Result;
-use abi::errno::{EAGAIN, EINVAL, ETIMEDOUT};
+use abi::errno::{EAGAIN, EINVAL, ERESTARTSYS, ETIMEDOUT};
 use abi::futex::*;
 use abi::time::{CLOCK_MONOTONIC, CLOCK_REALTIME, Timespec};
 
@@ -12,8 +12,8 @@ use super::{Key, word};
 use crate::mm::Mm;
 use crate::sync::{Sleep, wait_until};
 use crate::task::current;
-use crate::time;
 use crate::uaccess::UserPtr;
+use crate::{signal, time};
 
 /// When a wait ends without its event.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +68,10 @@ pub fn wait(
         return Ok(0);
     }
     match outcome {
+        Err(ERESTARTSYS) if timeout.deadline.is_some() => Err(signal::restart_with(move || {
+            let mm = current().mm()?;
+            wait(&mm, addr, shared, expected, timeout, bitset).map(|n| n as u64)
+        })),
         Err(errno) => Err(errno),
         // Not woken and not out of its queue: cannot be, but a wake-up too many does no harm.
         Ok(()) => Ok(0),
