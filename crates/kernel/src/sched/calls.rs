@@ -217,7 +217,7 @@ pub fn sched_setaffinity(pid: i32, len: u32, mask: u64) -> Result<()> {
 
 /// sched_getaffinity(2): bytes written.
 pub fn sched_getaffinity(pid: i32, len: u32, mask: u64) -> Result<usize> {
-    if (len as usize) * 8 < vcpus().len() || len % 8 != 0 {
+    if (len as usize) * 8 < vcpus().len() || !len.is_multiple_of(8) {
         return Err(EINVAL);
     }
     let task = if pid < 0 { Err(ESRCH) } else { find(pid) }?;

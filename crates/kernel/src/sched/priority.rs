@@ -57,7 +57,13 @@ pub fn getpriority(which: u32, who: u32) -> Result<i32> {
 pub fn setpriority(which: u32, who: u32, nice: i32) -> Result<()> {
     let found = tasks(prio_who(which)?, who)?;
     // What failed for one doesn't keep the others from their new value.
-    found.iter().map(|t| set_nice(t, nice)).fold(Ok(()), |all, one| if one.is_err() { one } else { all })
+    let mut outcome = Ok(());
+    for task in &found {
+        if let Err(errno) = set_nice(task, nice) {
+            outcome = Err(errno);
+        }
+    }
+    outcome
 }
 
 fn ioprio_who(which: u32) -> Result<Who> {
@@ -105,7 +111,10 @@ pub fn ioprio_get(which: u32, who: u32) -> Result<u32> {
 /// A task that has set none has the best-effort level that goes with its nice value.
 fn effective_ioprio(task: &Task) -> u32 {
     match task.ioprio.load(Ordering::Relaxed) {
-        0 => IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | (i32::from(task.sched.attr().nice) + 20) as u32 / 5,
+        0 => {
+            let level = (i32::from(task.sched.attr().nice) + 20) as u32 / 5;
+            (IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT) | level
+        }
         set => set,
     }
 }

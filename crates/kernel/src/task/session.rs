@@ -72,7 +72,7 @@ pub fn setsid() -> Result<i32> {
     let process = current().process.clone();
     let tty = {
         let mut list = pid::tasklist();
-        if process.session() == process.tgid || list.group(process.tgid).first().is_some() {
+        if process.session() == process.tgid || !list.group(process.tgid).is_empty() {
             return Err(EPERM);
         }
         list.set_session(&process);

@@ -143,8 +143,13 @@ struct Queued(Vec<Arc<Waiter>>);
 impl Queued {
     /// Leaves every queue; the last that had been woken, as on Linux.
     fn leave(&mut self) -> Option<i64> {
-        let woken = self.0.drain(..).enumerate().filter(|(_, w)| w.dequeue()).last();
-        woken.map(|(i, _)| i as i64)
+        let mut woken = None;
+        for (index, waiter) in self.0.drain(..).enumerate() {
+            if waiter.dequeue() {
+                woken = Some(index as i64);
+            }
+        }
+        woken
     }
 }
 
