@@ -20,7 +20,8 @@ use crate::vfs::{File, FilesStruct, FsStruct, Path};
 /// Makes process 1 and lets it boot the rest.
 pub(super) fn start(config: Config) -> core::result::Result<(), String> {
     let fs = root::rootfs().map_err(|e| format!("cannot make the root file system: {e}"))?;
-    let init = new_process(None, fs, b"swapper").map_err(|e| format!("cannot make the first process: {e}"))?;
+    let init =
+        new_process(None, fs, b"swapper").map_err(|e| format!("cannot make the first process: {e}"))?;
     let task = init.clone();
     sched::spawn_kernel_task(&init, move || {
         if let Err(message) = boot(&task, config) {
@@ -73,9 +74,12 @@ fn run_command(init: &Arc<Task>, command: Command, files: [Arc<File>; 3], tty: O
         }
         Err((errno, what)) => {
             // The exit codes of a shell and of env(1): 126 found but not runnable, 127 not found.
-            let _ = files[2].write(&mut crate::vfs::IovSource::kernel(format!("ruml: {what}: {errno}\n").as_bytes()));
+            let _ = files[2]
+                .write(&mut crate::vfs::IovSource::kernel(format!("ruml: {what}: {errno}\n").as_bytes()));
             drop(files);
-            task.process.exit_code.store(if errno == ENOENT { 127 } else { 126 } << 8, std::sync::atomic::Ordering::SeqCst);
+            task.process
+                .exit_code
+                .store(if errno == ENOENT { 127 } else { 126 } << 8, std::sync::atomic::Ordering::SeqCst);
             task::exit::do_exit(&task);
         }
     });
@@ -118,7 +122,8 @@ fn find_program(name: &str, env: &[String]) -> Result<String> {
     if name.contains('/') {
         return Ok(name.to_owned());
     }
-    let path = env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or("/usr/local/bin:/usr/bin:/bin");
+    let path =
+        env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or("/usr/local/bin:/usr/bin:/bin");
     let mut error = ENOENT;
     for dir in path.split(':') {
         let candidate = format!("{}/{name}", if dir.is_empty() { "." } else { dir });
@@ -152,9 +157,13 @@ fn exec_init(
         argv.extend_from_slice(args);
         match exec(init, candidate, &argv, &full_env) {
             Ok(()) => return Ok(()),
-            Err(errno) if path.is_some() => return Err(format!("Requested init {candidate} failed (error {errno}).")),
+            Err(errno) if path.is_some() => {
+                return Err(format!("Requested init {candidate} failed (error {errno})."));
+            }
             Err(ENOENT) => {}
-            Err(errno) => crate::pr_err!("Starting init: {candidate} exists but couldn't execute it (error {errno})"),
+            Err(errno) => {
+                crate::pr_err!("Starting init: {candidate} exists but couldn't execute it (error {errno})")
+            }
         }
     }
     Err("No working init found.  Try passing init= option to kernel.".to_owned())
@@ -192,12 +201,7 @@ fn install(task: &Task, files: &[Arc<File>; 3]) -> Result<()> {
 
 /// A session of its own, with the console as its controlling terminal.
 fn become_leader(task: &Arc<Task>, tty: Option<&Arc<Tty>>) {
-    let list = pid::tasklist();
-    let mut link = task.process.link.lock();
-    link.session = task.tgid();
-    link.pgrp = task.tgid();
-    drop(link);
-    drop(list);
+    pid::tasklist().set_session(&task.process);
     if let Some(tty) = tty {
         tty.set_controlling(&task.process);
     }
@@ -223,14 +227,15 @@ fn new_process(parent: Option<&Arc<Task>>, fs: Arc<FsStruct>, comm: &[u8]) -> Re
         user: None,
     });
     process.threads.lock().push(task.clone());
-    list.insert(&task);
     if let Some(parent) = parent {
-        list.set_parent(&process, &parent.process);
         let (pgrp, session) = (parent.process.pgrp(), parent.process.session());
-        let mut link = process.link.lock();
-        link.pgrp = pgrp;
-        link.session = session;
+        {
+            let mut link = process.link.lock();
+            (link.pgrp, link.session, link.parent_tid) = (pgrp, session, parent.tid());
+        }
+        list.set_parent(&process, &parent.process);
     }
+    list.insert(&task);
     Ok(task)
 }
 

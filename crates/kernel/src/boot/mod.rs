@@ -137,20 +137,3 @@ pub fn run(config: Config) -> Result<Outcome, String> {
     crate::tty::shutdown();
     Ok(outcome)
 }
-
-/// How reboot(2) ends the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Power {
-    /// Starts it anew.
-    Restart,
-    /// Stops it.
-    Halt,
-    /// Switches it off.
-    Off,
-}
-
-/// Ends the machine.
-pub fn power(how: Power) {
-    crate::pr_emerg!("reboot: {how:?}");
-    crate::sched::stop();
-}

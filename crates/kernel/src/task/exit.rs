@@ -153,8 +153,7 @@ pub fn release_mm(task: &Arc<Task>) {
     futex::exit_pi_state(task);
     if let Ok(mm) = task.mm() {
         let clear = task.clear_child_tid.swap(0, Ordering::Relaxed);
-        // One in the task, one here: with more there may be somebody to see it.
-        if clear != 0 && Arc::strong_count(&mm) > 2 {
+        if clear != 0 && mm.users() > 1 {
             let _ = mm.write(clear, &0u32.to_ne_bytes());
             futex::wake(&mm, clear, 1);
         }

@@ -205,6 +205,17 @@ fn orphaned_child(child: &Arc<Process>, parent: &Arc<Process>, news: &mut News) 
     }
 }
 
+/// Whether nobody is left who could continue the group: no member but `leaving` has a parent in the same session and
+/// another group.
+pub fn is_orphaned(list: &Tasklist, pgrp: i32, leaving: Option<&Arc<Process>>) -> bool {
+    list.group(pgrp).iter().all(|member| {
+        let gone = member.zombie.load(Ordering::SeqCst) || leaving.is_some_and(|p| Arc::ptr_eq(p, member));
+        gone || member.parent().is_none_or(|parent| {
+            parent.tgid == INIT_PID || parent.pgrp() == pgrp || parent.session() != member.session()
+        })
+    })
+}
+
 /// A thread that ends leaves its counters to its process.
 pub fn add_thread_totals(task: &Task) {
     let mut totals = task.process.totals.lock();

@@ -491,6 +491,15 @@ impl Task {
     }
 }
 
+impl Drop for Task {
+    fn drop(&mut self) {
+        // Only of a child that was never started: an exit has let go of it.
+        if let Some(mm) = self.mm.get_mut().take() {
+            mm.remove_user();
+        }
+    }
+}
+
 /// Directories of the first task, as they were at its birth: see [`Task::exit_fs`].
 static FIRST_FS: OnceLock<Arc<FsStruct>> = OnceLock::new();
 

@@ -11,8 +11,8 @@ use abi::resource::Sysinfo;
 use abi::utsname::*;
 
 use super::{capable, current, pid};
-use crate::boot::{self, Power};
-use crate::sync::{SpinLock, rank};
+use crate::boot::{self, Outcome};
+use crate::sync::{Interruptible, Sleep, SpinLock, WaitQueue, rank, wait_event};
 use crate::uaccess::{UserPtr, copy_from_user, copy_to_user, strncpy_from_user};
 use crate::{sched, time};
 
@@ -158,23 +158,34 @@ pub fn reboot(magic: u32, magic2: u32, command: u32, arg: u64) -> Result<()> {
     if magic != LINUX_REBOOT_MAGIC1 || !known.contains(&magic2) {
         return Err(EINVAL);
     }
-    let power = match command {
+    let outcome = match command {
         LINUX_REBOOT_CMD_CAD_ON | LINUX_REBOOT_CMD_CAD_OFF => {
             CTRL_ALT_DEL_RESTARTS.store(command == LINUX_REBOOT_CMD_CAD_ON, Ordering::Relaxed);
             return Ok(());
         }
-        LINUX_REBOOT_CMD_RESTART => Power::Restart,
+        LINUX_REBOOT_CMD_RESTART => {
+            crate::pr_emerg!("reboot: Restarting system");
+            Outcome::Reboot
+        }
         LINUX_REBOOT_CMD_RESTART2 => {
             let how = strncpy_from_user(arg, 256)?;
             crate::pr_emerg!("reboot: Restarting system with command '{}'", how.escape_ascii());
-            Power::Restart
+            Outcome::Reboot
         }
-        LINUX_REBOOT_CMD_HALT => Power::Halt,
-        LINUX_REBOOT_CMD_POWER_OFF => Power::Off,
+        LINUX_REBOOT_CMD_HALT => {
+            crate::pr_emerg!("reboot: System halted");
+            Outcome::PowerOff
+        }
+        LINUX_REBOOT_CMD_POWER_OFF => {
+            crate::pr_emerg!("reboot: Power down");
+            Outcome::PowerOff
+        }
         _ => return Err(EINVAL),
     };
-    boot::power(power);
-    Ok(())
+    boot::power_off(outcome);
+    // The caller sees no return: its machine ends while it sleeps.
+    let sleep = Sleep { interruptible: Interruptible::No, deadline: None };
+    wait_event(&WaitQueue::new(), sleep, || None)
 }
 
 /// How many bytes of entropy a caller could ask for: /proc/sys/kernel/random/entropy_avail.
