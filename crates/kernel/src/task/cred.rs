@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use abi::Result;
-use abi::cred::CAP_SYS_PTRACE;
+use abi::cred::{CAP_KILL, CAP_SYS_PTRACE};
 use abi::errno::EPERM;
 use abi::prctl::SUID_DUMP_USER;
+use abi::signal::SIGCONT;
 use std::sync::atomic::Ordering;
 
 use super::{Task, current};
@@ -142,6 +143,19 @@ impl Cred {
 /// Whether the current task has `cap`.
 pub fn capable(cap: Cap) -> bool {
     current().cred().capable(cap)
+}
+
+/// Whether the current task may send `sig` (0 asks only) to `task`, kill(2). EPERM.
+pub fn may_signal(task: &Task, sig: u32) -> Result<()> {
+    let me = current();
+    if Arc::ptr_eq(&me.process, &task.process) {
+        return Ok(());
+    }
+    let (own, other) = (me.cred(), task.cred());
+    let same_user = [own.uid, own.euid].iter().any(|&u| u == other.uid || u == other.suid);
+    // A shell may continue its jobs whatever they have become.
+    let same_session = || sig == SIGCONT && me.process.session() == task.process.session();
+    if same_user || own.capable(CAP_KILL) || same_session() { Ok(()) } else { Err(EPERM) }
 }
 
 /// Whether the current task may look into and change `task`, as ptrace(2)'s "PTRACE_MODE_ATTACH_REALCREDS". EPERM.

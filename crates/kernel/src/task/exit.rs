@@ -129,8 +129,9 @@ pub fn do_exit(task: &Arc<Task>) {
     if last {
         exit_notify(&process);
     } else {
-        forget_thread(task);
+        pass_on_children(task);
     }
+    forget_thread(task);
     process.exit_queue.wake_all();
 }
 
@@ -176,10 +177,14 @@ fn leave_process(task: &Arc<Task>) -> bool {
     last
 }
 
-/// A thread that isn't the leader leaves nothing behind.
-fn forget_thread(task: &Arc<Task>) {
+/// Another thread takes the children that this one made.
+fn pass_on_children(task: &Arc<Task>) {
     let heir = task.process.threads.lock().first().map_or(0, |t| t.tid());
     family::thread_left(&task.process, task.tid(), heir);
+}
+
+/// A thread that isn't the leader leaves nothing behind.
+fn forget_thread(task: &Arc<Task>) {
     if !task.is_group_leader() {
         let own = pid::tasklist().remove_task(task.tid());
         drop(own);

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use abi::signal::{CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SI_USER, SIG_IGN, SIGCHLD, SigInfo};
+use abi::signal::{
+    CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SI_KERNEL, SI_USER, SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, SigInfo,
+};
 use abi::time::{NSEC_PER_SEC, USER_HZ};
 use abi::wait::{wexitstatus, wifexited, wtermsig};
 
@@ -39,7 +41,7 @@ impl News {
             process.wait_chldexit.wake_all();
         }
         for pgrp in self.groups {
-            signal::jobctl::kill_orphaned_group(pgrp, None);
+            hang_up_if_orphaned(pgrp);
         }
     }
 }
@@ -214,6 +216,24 @@ pub fn is_orphaned(list: &Tasklist, pgrp: i32, leaving: Option<&Arc<Process>>) -
             parent.tgid == INIT_PID || parent.pgrp() == pgrp || parent.session() != member.session()
         })
     })
+}
+
+/// A group that has become orphaned with a stopped member gets SIGHUP and SIGCONT: nobody else would continue it.
+fn hang_up_if_orphaned(pgrp: i32) {
+    let members = {
+        let list = pid::tasklist();
+        if !is_orphaned(&list, pgrp, None) {
+            return;
+        }
+        list.group(pgrp)
+    };
+    if members.iter().any(|p| p.stop.lock().signal != 0) {
+        for sig in [SIGHUP, SIGCONT] {
+            for member in &members {
+                signal::send_process(member, SigInfo::new(sig, SI_KERNEL));
+            }
+        }
+    }
 }
 
 /// A thread that ends leaves its counters to its process.

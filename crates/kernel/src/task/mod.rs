@@ -42,7 +42,7 @@ use abi::signal::SigSet;
 use host::fiber::Fiber;
 use host::stub::{Regs, StubThread};
 
-pub use cred::{Cap, CapSet, Cred, capable, ptrace_access};
+pub use cred::{Cap, CapSet, Cred, capable, may_signal, ptrace_access};
 pub use process::{ItimerState, Process, TaskLink};
 
 use crate::mm::Mm;

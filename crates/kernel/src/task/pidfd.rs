@@ -11,7 +11,7 @@ use abi::sched::{
 };
 use abi::signal::{NSIG, SI_TKILL, SI_USER, SigInfo};
 
-use super::{Process, Task, TaskState, current, pid, ptrace_access};
+use super::{Process, Task, TaskState, current, may_signal, pid, ptrace_access};
 use crate::signal;
 use crate::sync::PollTable;
 use crate::uaccess::UserPtr;
@@ -122,7 +122,7 @@ pub fn pidfd_send_signal(pidfd: Fd, sig: u32, info: UserPtr<SigInfo>, flags: u32
         return signal::kill_group(target.process.pgrp(), info);
     }
     let task = pid::tasklist().task(target.number).ok_or(ESRCH)?;
-    signal::kill::check_kill(&task, sig)?;
+    may_signal(&task, sig)?;
     if sig == 0 {
         return Ok(());
     }
