@@ -9,6 +9,7 @@ use abi::Result;
 use abi::errno::*;
 use parking_lot::Mutex;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, OnceLock};
 
@@ -184,6 +185,19 @@ impl AddressSpace {
         let Some(Ok(statm)) = statm else { return 0 };
         let pages = statm.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok());
         pages.unwrap_or(0).saturating_mul(4096)
+    }
+
+    /// Which of `count` pages from `addr` on are in memory: a byte each, 1 for those that are. None when the process
+    /// is gone.
+    pub fn present_pages(&self, addr: u64, count: usize) -> Option<Vec<u8>> {
+        let mut entries = vec![0; count.checked_mul(8)?];
+        let read = self.process.with_pid(|pid| {
+            let pagemap = std::fs::File::open(format!("/proc/{pid}/pagemap"))?;
+            pagemap.read_exact_at(&mut entries, addr / 4096 * 8)
+        });
+        read?.ok()?;
+        // Bit 63 of an entry: present.
+        Some(entries.chunks_exact(8).map(|entry| entry[7] >> 7).collect())
     }
 
     /// Kills the host process. Every thread in it reports `Event::Dead`.
