@@ -2,7 +2,7 @@
 //!
 //! - [`Mm`] (here): an address space, and [`Mm::change`], the one way to change it.
 //! - `vma.rs`: what is mapped where, the truth that the host's maps follow.
-//! - `mmap.rs`, `mprotect.rs`, `mremap.rs`, `madvise.rs`, `mlock.rs`, `msync.rs`, `mempolicy.rs`: the syscalls.
+//! - `mmap.rs`, `mprotect.rs`, `mremap.rs`, `madvise.rs`, `mlock.rs`, `msync.rs`: the syscalls.
 //! - `fault.rs`: page faults and growing stacks. `access.rs`: the kernel's own copies. `remote.rs`: other processes'.
 //! - `overcommit.rs`, `oom.rs`: how much memory there is. `shm.rs`: System V. `info.rs`: what /proc shows.
 //!
@@ -16,8 +16,16 @@
 
 mod access;
 mod fault;
+pub mod info;
+pub mod madvise;
+pub mod mlock;
 pub mod mmap;
+pub mod mprotect;
+pub mod mremap;
+pub mod msync;
+pub mod oom;
 pub mod overcommit;
+pub mod shm;
 pub mod vma;
 
 use std::sync::Arc;
@@ -249,6 +257,7 @@ impl Mm {
     /// Changes the current task's address space. What `f` has changed by its error stays changed, as with mprotect(2)
     /// over a hole. Errors of the host, where they are not deferred: ENOMEM as a rule.
     pub fn change<R>(&self, f: impl FnOnce(&mut MmInner, &mut Changes) -> Result<R>) -> Result<R> {
+        oom::pressure();
         let task = current();
         let mut inner = self.lock();
         let mut changes = Changes::default();
@@ -263,8 +272,8 @@ impl Mm {
 
     fn commit(&self, task: &Task, inner: &mut MmInner, changes: Changes) -> (Result<()>, Vec<Vma>) {
         let Changes { undo, ops, now } = changes;
-        if undo.is_empty() {
-            return (Ok(()), Vec::new());
+        if ops.is_empty() && !task.undo.is_pending() {
+            return (Ok(()), undo.into_iter().flat_map(|u| u.old).collect());
         }
         let mut user = task.user.lock();
         let Some(stub) = user.as_mut() else {

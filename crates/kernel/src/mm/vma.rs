@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use abi::mm::{PAGE_SIZE, PROT_EXEC, PROT_READ, PROT_WRITE};
 
+use super::shm::ShmAttach;
 use crate::vfs::File;
 
 /// Pages below a downward growing stack that stay free: Linux's `stack_guard_gap`.
@@ -110,6 +111,8 @@ pub enum Backing {
     SharedAnon(Arc<SharedAnon>),
     /// A file.
     File(Arc<MappedFile>),
+    /// A System V segment.
+    Shm(ShmAttach),
     /// The kernel's own pages; the name in /proc/PID/maps.
     Special(&'static str),
 }
@@ -120,6 +123,7 @@ impl Backing {
             (Backing::Anonymous, Backing::Anonymous) => true,
             (Backing::SharedAnon(a), Backing::SharedAnon(b)) => Arc::ptr_eq(a, b),
             (Backing::File(a), Backing::File(b)) => Arc::ptr_eq(&a.file, &b.file),
+            (Backing::Shm(a), Backing::Shm(b)) => a.same(b),
             _ => false,
         }
     }

@@ -72,6 +72,23 @@ syscalls! {
     MMAP mm::mmap::mmap(addr, length, prot, flags, fd, offset);
     MUNMAP mm::mmap::munmap(addr, length);
     BRK mm::mmap::brk(addr);
+    MPROTECT mm::mprotect::mprotect(addr, length, prot);
+    PKEY_MPROTECT mm::mprotect::pkey_mprotect(addr, length, prot, pkey);
+    PKEY_ALLOC mm::mprotect::pkey_alloc(flags, access_rights);
+    PKEY_FREE mm::mprotect::pkey_free(pkey);
+    MREMAP mm::mremap::mremap(old_address, old_size, new_size, flags, new_address);
+    MADVISE mm::madvise::madvise(addr, length, advice);
+    MSYNC mm::msync::msync(addr, length, flags);
+    MINCORE mm::msync::mincore(addr, length, vec);
+    MLOCK mm::mlock::mlock(addr, length);
+    MLOCK2 mm::mlock::mlock2(addr, length, flags);
+    MUNLOCK mm::mlock::munlock(addr, length);
+    MLOCKALL mm::mlock::mlockall(flags);
+    MUNLOCKALL mm::mlock::munlockall();
+    SHMGET mm::shm::shmget(key, size, shmflg);
+    SHMAT mm::shm::shmat(shmid, shmaddr, shmflg);
+    SHMDT mm::shm::shmdt(shmaddr);
+    SHMCTL mm::shm::shmctl(shmid, cmd, buf);
     REMAP_FILE_PAGES mm::mmap::remap_file_pages(addr, size, prot, pgoff, flags);
     // vfs: opening, reading, writing
     OPEN vfs::open::open(path, flags, mode);

@@ -1,0 +1,145 @@
+//! `mem=`: how much the machine uses, and the OOM killer.
+//!
+//! Nothing here runs while the machine is idle. Whoever asks for memory (mmap, brk, fork, a fault that reaches the
+//! kernel) calls [`pressure`], which looks at the sum at most every [`CHECK_INTERVAL`]; and while guests run, the vCPUs'
+//! slices do the same, because a guest touches the memory that it has been given without asking again.
+//!
+//! Over the limit, caches are dropped first ([`register_shrinker`]); then the process with the largest score dies, by
+//! SIGKILL, as Linux's `oom_badness` has it: resident memory plus oom_score_adj thousandths of all memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use abi::signal::SIGKILL;
+
+use super::overcommit;
+use crate::sync::{SpinLock, rank};
+use crate::task::{Process, exit, pid};
+
+/// The sum is looked at no more often than this, ns.
+const CHECK_INTERVAL: u64 = 100_000_000;
+/// Of this many parts of the memory, one is left free by reclaim.
+const RESERVE: u64 = 64;
+/// oom_score_adj of a process that is never chosen.
+const OOM_SCORE_ADJ_MIN: i32 = -1000;
+
+static NEXT_CHECK: AtomicU64 = AtomicU64::new(0);
+static USED: AtomicU64 = AtomicU64::new(0);
+
+/// Somebody who holds memory that could be freed: a page cache.
+pub struct Shrinker {
+    /// Bytes held.
+    pub held: fn() -> u64,
+    /// Frees about that many bytes, if it can; what it freed.
+    pub shrink: fn(u64) -> u64,
+}
+
+static SHRINKERS: SpinLock<Vec<Shrinker>> = SpinLock::new(rank::LEAF, Vec::new());
+
+/// Makes a cache known: it counts as used memory, and is asked to give some back when there is none left.
+pub fn register_shrinker(shrinker: Shrinker) {
+    SHRINKERS.lock().push(shrinker);
+}
+
+/// Bytes in use when last looked at.
+pub fn used() -> u64 {
+    USED.load(Ordering::Relaxed)
+}
+
+/// Free memory for /proc/meminfo and sysinfo(2), bytes, as of now.
+pub fn free() -> u64 {
+    overcommit::total().saturating_sub(measure())
+}
+
+/// Bytes that caches hold.
+pub fn cached() -> u64 {
+    let all: Vec<fn() -> u64> = SHRINKERS.lock().iter().map(|s| s.held).collect();
+    all.iter().map(|held| held()).sum()
+}
+
+/// Sums up the processes' resident memory and the caches.
+fn measure() -> u64 {
+    let processes: Vec<_> = pid::tasklist().processes().cloned().collect();
+    let mut seen = Vec::new();
+    let mut sum = cached();
+    for process in &processes {
+        if let Some(mm) = mm_of(process)
+            && !seen.contains(&mm.id)
+        {
+            seen.push(mm.id);
+            sum += mm.rss();
+        }
+    }
+    USED.store(sum, Ordering::Relaxed);
+    sum
+}
+
+fn mm_of(process: &Process) -> Option<Arc<super::Mm>> {
+    process.threads().iter().find_map(|t| t.mm().ok())
+}
+
+/// Memory is being asked for: looks whether there is any, now and then.
+pub fn pressure() {
+    let now = host::clock::monotonic();
+    let due = NEXT_CHECK.load(Ordering::Relaxed);
+    if now < due
+        || NEXT_CHECK
+            .compare_exchange(due, now + CHECK_INTERVAL, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+    {
+        return;
+    }
+    let total = overcommit::total();
+    let used = measure();
+    if used > total - total / RESERVE {
+        reclaim(used, total);
+    }
+}
+
+fn reclaim(used: u64, total: u64) {
+    let wanted = used - (total - total / RESERVE);
+    let all: Vec<fn(u64) -> u64> = SHRINKERS.lock().iter().map(|s| s.shrink).collect();
+    let freed: u64 = all.iter().map(|shrink| shrink(wanted)).sum();
+    if used.saturating_sub(freed) > total {
+        kill_largest(total);
+    }
+}
+
+fn kill_largest(total: u64) {
+    let processes: Vec<_> = pid::tasklist().processes().cloned().collect();
+    if processes.iter().any(|p| p.group_exit.load(Ordering::SeqCst) && mm_of(p).is_some()) {
+        // Somebody is dying already; its memory comes back first.
+        return;
+    }
+    let victims = processes.iter().filter_map(|p| Some((score(p, total)?, p)));
+    let Some((_, victim)) = victims.max_by_key(|(score, _)| *score) else {
+        crate::pr_emerg!("Out of memory and no killable processes...");
+        return;
+    };
+    let Some(task) = victim.threads().first().cloned() else { return };
+    let rss = mm_of(victim).map_or(0, |mm| mm.rss());
+    crate::pr_emerg!(
+        "Out of memory: Killed process {} ({}) anon-rss:{}kB",
+        victim.tgid,
+        task.comm().escape_ascii(),
+        rss / 1024
+    );
+    exit::kill_process(&task, SIGKILL);
+}
+
+/// Badness in bytes; none for a process that may not be killed.
+fn score(process: &Process, total: u64) -> Option<i64> {
+    let adjust = process.oom_score_adj.load(Ordering::Relaxed);
+    if process.tgid == 1 || adjust == OOM_SCORE_ADJ_MIN {
+        return None;
+    }
+    let rss = mm_of(process)?.rss() as i64;
+    Some(rss.saturating_add(i64::from(adjust).saturating_mul((total / 1000) as i64)))
+}
+
+/// /proc/PID/oom_score: 0 to 2000.
+pub fn oom_score(process: &Process) -> i64 {
+    let total = overcommit::total();
+    let points = score(process, total).unwrap_or(0).max(0) / (total / 1000).max(1) as i64;
+    points.min(2000)
+}
