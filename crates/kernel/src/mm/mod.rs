@@ -25,6 +25,7 @@ pub mod mremap;
 pub mod msync;
 pub mod oom;
 pub mod overcommit;
+pub mod remote;
 pub mod shm;
 pub mod vma;
 
@@ -296,22 +297,6 @@ impl Mm {
             Ok(()) => (Ok(()), log.into_iter().flat_map(|u| u.old).collect()),
             Err((index, errno)) => (Err(errno), inner.undo(log, index)),
         }
-    }
-
-    /// The memory object and offset behind a shared mapping at `addr`: the name of a futex there. None for private
-    /// memory; EFAULT where nothing is mapped.
-    pub fn futex_key(&self, addr: u64) -> Result<Option<(u64, u64)>> {
-        let inner = self.lock();
-        let vma = inner.vmas.find(addr).ok_or(abi::errno::EFAULT)?;
-        if !vma.flags.contains(VmFlags::MAYSHARE) {
-            return Ok(None);
-        }
-        let offset = vma.offset + (addr - vma.start);
-        Ok(match &vma.backing {
-            Backing::SharedAnon(object) => Some((Arc::as_ptr(object) as u64, offset)),
-            Backing::File(mapped) => Some((Arc::as_ptr(mapped.file.inode()) as u64, offset)),
-            Backing::Anonymous | Backing::Special(_) => None,
-        })
     }
 
     /// A copy for fork(2), and the stub thread of the child. The caller is the parent's `task`.

@@ -116,7 +116,13 @@ impl Cursor {
 }
 
 /// process_madvise(2): hints for another process, anything for the caller's own. The bytes advised.
-pub fn process_madvise(pidfd: Fd, vec: UserPtr<Iovec>, count: usize, advice: u32, flags: u32) -> Result<usize> {
+pub fn process_madvise(
+    pidfd: Fd,
+    vec: UserPtr<Iovec>,
+    count: usize,
+    advice: u32,
+    flags: u32,
+) -> Result<usize> {
     if flags != 0 {
         return Err(EINVAL);
     }

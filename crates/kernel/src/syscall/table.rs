@@ -78,6 +78,9 @@ syscalls! {
     PKEY_FREE mm::mprotect::pkey_free(pkey);
     MREMAP mm::mremap::mremap(old_address, old_size, new_size, flags, new_address);
     MADVISE mm::madvise::madvise(addr, length, advice);
+    PROCESS_MADVISE mm::remote::process_madvise(pidfd, vec, vlen, advice, flags);
+    PROCESS_VM_READV mm::remote::process_vm_readv(pid, local_iov, liovcnt, remote_iov, riovcnt, flags);
+    PROCESS_VM_WRITEV mm::remote::process_vm_writev(pid, local_iov, liovcnt, remote_iov, riovcnt, flags);
     MSYNC mm::msync::msync(addr, length, flags);
     MINCORE mm::msync::mincore(addr, length, vec);
     MLOCK mm::mlock::mlock(addr, length);
