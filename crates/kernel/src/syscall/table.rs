@@ -178,4 +178,24 @@ syscalls! {
     FUTEX_WAITV ipc::futex::futex_waitv(waiters, nr_futexes, flags, timeout, clockid);
     GET_ROBUST_LIST ipc::futex::get_robust_list(pid, head_ptr, len_ptr);
     SET_ROBUST_LIST ipc::futex::set_robust_list(head, len);
+
+    // net: sockets
+    SOCKET net::socket(domain, kind, protocol);
+    SOCKETPAIR net::socketpair(domain, kind, protocol, fds);
+    BIND net::bind(fd, addr, len);
+    LISTEN net::listen(fd, backlog);
+    ACCEPT net::accept(fd, addr, len);
+    ACCEPT4 net::accept4(fd, addr, len, flags);
+    CONNECT net::connect(fd, addr, len);
+    GETSOCKNAME net::getsockname(fd, addr, len);
+    GETPEERNAME net::getpeername(fd, addr, len);
+    SHUTDOWN net::shutdown(fd, how);
+    SETSOCKOPT net::setsockopt(fd, level, name, value, len);
+    GETSOCKOPT net::getsockopt(fd, level, name, value, len);
+    SENDTO net::sendto(fd, buf, len, flags, addr, addr_len);
+    SENDMSG net::sendmsg(fd, msg, flags);
+    SENDMMSG net::sendmmsg(fd, msgs, vlen, flags);
+    RECVFROM net::recvfrom(fd, buf, len, flags, addr, addr_len);
+    RECVMSG net::recvmsg(fd, msg, flags);
+    RECVMMSG net::recvmmsg(fd, msgs, vlen, flags, timeout);
 }
