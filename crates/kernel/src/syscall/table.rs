@@ -179,6 +179,12 @@ syscalls! {
     GET_ROBUST_LIST ipc::futex::get_robust_list(pid, head_ptr, len_ptr);
     SET_ROBUST_LIST ipc::futex::set_robust_list(head, len);
 
+    // event: inotify
+    INOTIFY_INIT event::inotify::inotify_init();
+    INOTIFY_INIT1 event::inotify::inotify_init1(flags);
+    INOTIFY_ADD_WATCH event::inotify::inotify_add_watch(fd, pathname, mask);
+    INOTIFY_RM_WATCH event::inotify::inotify_rm_watch(fd, wd);
+
     // net: sockets
     SOCKET net::socket(domain, kind, protocol);
     SOCKETPAIR net::socketpair(domain, kind, protocol, fds);
