@@ -179,6 +179,11 @@ syscalls! {
     GET_ROBUST_LIST ipc::futex::get_robust_list(pid, head_ptr, len_ptr);
     SET_ROBUST_LIST ipc::futex::set_robust_list(head, len);
 
+    // ipc: splice
+    SPLICE ipc::splice::splice(fd_in, off_in, fd_out, off_out, len, flags);
+    TEE ipc::splice::tee(fd_in, fd_out, len, flags);
+    VMSPLICE ipc::splice::vmsplice(fd, iov, count, flags);
+
     // event: inotify
     INOTIFY_INIT event::inotify::inotify_init();
     INOTIFY_INIT1 event::inotify::inotify_init1(flags);
