@@ -197,8 +197,9 @@ fn forget_thread(task: &Arc<Task>) {
     }
 }
 
-/// What a process without threads needs no longer: timers, its terminal.
+/// What a process without threads needs no longer: timers, its terminal, semaphore adjustments.
 fn release_process(process: &Arc<Process>) {
+    crate::ipc::sysv::sem::exit_process(process.tgid);
     let timers = core::mem::take(&mut *process.itimers.lock());
     drop(timers);
     if process.session() == process.tgid {
