@@ -4,3 +4,5 @@
 
 pub mod futex;
 pub mod pipe;
+pub mod splice;
+pub mod sysv;

@@ -45,6 +45,7 @@ ranks! {
     SUPER = 255,
     FILE_LOCKS = 260,
     INOTIFY = 270,
+    INOTIFY_QUEUE = 275,
     FILE = 280,
     PIPE = 300,
     // Processes and signals.
@@ -60,6 +61,7 @@ ranks! {
     SIGNAL = 530,
     CRED = 540,
     TASK = 550,
+    IPC_TABLE = 555,
     IPC = 560,
     FUTEX = 600,
     MM = 610,

@@ -333,4 +333,44 @@ syscalls! {
     TIMERFD_CREATE time::timerfd::timerfd_create(clockid, flags);
     TIMERFD_SETTIME time::timerfd::timerfd_settime(fd, flags, new, old);
     TIMERFD_GETTIME time::timerfd::timerfd_gettime(fd, value);
+    // ipc: splice
+    SPLICE ipc::splice::splice(fd_in, off_in, fd_out, off_out, len, flags);
+    TEE ipc::splice::tee(fd_in, fd_out, len, flags);
+    VMSPLICE ipc::splice::vmsplice(fd, iov, count, flags);
+
+    // ipc: System V
+    MSGGET ipc::sysv::msg::msgget(key, flags);
+    MSGSND ipc::sysv::msg::msgsnd(id, msg, size, flags);
+    MSGRCV ipc::sysv::msg::msgrcv(id, msg, size, kind, flags);
+    MSGCTL ipc::sysv::msg::msgctl(id, cmd, buf);
+    SEMGET ipc::sysv::sem::semget(key, nsems, flags);
+    SEMOP ipc::sysv::sem::semop(id, ops, count);
+    SEMTIMEDOP ipc::sysv::sem::semtimedop(id, ops, count, timeout);
+    SEMCTL ipc::sysv::sem::semctl(id, num, cmd, arg);
+
+    // event: inotify
+    INOTIFY_INIT event::inotify::inotify_init();
+    INOTIFY_INIT1 event::inotify::inotify_init1(flags);
+    INOTIFY_ADD_WATCH event::inotify::inotify_add_watch(fd, pathname, mask);
+    INOTIFY_RM_WATCH event::inotify::inotify_rm_watch(fd, wd);
+
+    // net: sockets
+    SOCKET net::socket(domain, kind, protocol);
+    SOCKETPAIR net::socketpair(domain, kind, protocol, fds);
+    BIND net::bind(fd, addr, len);
+    LISTEN net::listen(fd, backlog);
+    ACCEPT net::accept(fd, addr, len);
+    ACCEPT4 net::accept4(fd, addr, len, flags);
+    CONNECT net::connect(fd, addr, len);
+    GETSOCKNAME net::getsockname(fd, addr, len);
+    GETPEERNAME net::getpeername(fd, addr, len);
+    SHUTDOWN net::shutdown(fd, how);
+    SETSOCKOPT net::setsockopt(fd, level, name, value, len);
+    GETSOCKOPT net::getsockopt(fd, level, name, value, len);
+    SENDTO net::sendto(fd, buf, len, flags, addr, addr_len);
+    SENDMSG net::sendmsg(fd, msg, flags);
+    SENDMMSG net::sendmmsg(fd, msgs, vlen, flags);
+    RECVFROM net::recvfrom(fd, buf, len, flags, addr, addr_len);
+    RECVMSG net::recvmsg(fd, msg, flags);
+    RECVMMSG net::recvmmsg(fd, msgs, vlen, flags, timeout);
 }
