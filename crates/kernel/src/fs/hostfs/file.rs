@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
 use abi::Result;
-use abi::errno::{EFAULT, EINVAL, ENOENT, ENXIO, EOVERFLOW, ESTALE};
+use abi::errno::{EFAULT, EINVAL, ENXIO, EOVERFLOW};
 use abi::fcntl::*;
 
 use super::node::Node;
@@ -62,15 +62,7 @@ impl HostFile {
         if node.fs.options.append && flags.writable() {
             host_flags |= O_APPEND;
         }
-        match node.open(host_flags) {
-            Ok((fd, _)) => Ok(fd),
-            // No name leads to it any more, but somebody has it open: /proc/PID/fd.
-            Err(errno @ (ENOENT | ESTALE)) => match node.handle(false) {
-                Some(fd) => host::fs::reopen(fd.as_fd(), host_flags),
-                None => Err(errno),
-            },
-            Err(errno) => Err(errno),
-        }
+        Ok(node.open(host_flags)?.0)
     }
 
     fn write_at(&self, data: &[u8], append: bool, pos: &mut u64) -> Result<usize> {

@@ -15,7 +15,8 @@ use abi::time::Timespec;
 use super::Cache;
 use super::dir::HostDir;
 use super::file::HostFile;
-use super::node::{Node, Place, stale};
+use super::node::{Node, stale};
+use super::place::Place;
 use crate::vfs::{FileOps, FileType, Inode, InodeOps, Kstat, NewInode, SetAttr, SetTime, SuperBlock};
 
 /// An inode's part of a [`Node`]; children keep their directory's node, but not its inode.
@@ -53,7 +54,7 @@ impl HostInode {
     fn made(&self, sb: &Arc<SuperBlock>, name: &[u8], fd: &OwnedFd, new: &NewInode) -> Result<Arc<Inode>> {
         self.dress(fd, new)?;
         let stat = host::fs::statx(fd.as_fd())?;
-        self.0.fs.inode(sb, &stat, Place::Name(self.0.clone(), name.into()))
+        self.0.fs.inode(sb, &stat, Place::Name((self.0.clone(), name.into())))
     }
 }
 
@@ -107,7 +108,7 @@ impl InodeOps for HostInode {
         let fs = &self.0.fs;
         let fd = host::fs::open_beneath(fs.root.as_fd(), &path, O_PATH, 0).map_err(stale)?;
         let stat = host::fs::statx(fd.as_fd())?;
-        fs.inode(&dir.sb, &stat, Place::Name(self.0.clone(), name.into()))
+        fs.inode(&dir.sb, &stat, Place::Name((self.0.clone(), name.into())))
     }
 
     fn revalidate(&self, _: &Arc<Inode>, name: &[u8], inode: &Arc<Inode>) -> bool {
@@ -176,15 +177,21 @@ impl InodeOps for HostInode {
 
     fn unlink(&self, _: &Arc<Inode>, name: &[u8], inode: &Arc<Inode>) -> Result<()> {
         self.may_remove()?;
-        host::fs::unlink(self.dir_fd()?.as_fd(), name)?;
-        node_of(inode)?.removed(&self.0, name);
+        let dir_fd = self.dir_fd()?;
+        let node = node_of(inode)?;
+        node.keep();
+        host::fs::unlink(dir_fd.as_fd(), name)?;
+        node.removed(&self.0, name);
         Ok(())
     }
 
     fn rmdir(&self, _: &Arc<Inode>, name: &[u8], inode: &Arc<Inode>) -> Result<()> {
         self.may_remove()?;
-        host::fs::rmdir(self.dir_fd()?.as_fd(), name)?;
-        node_of(inode)?.removed(&self.0, name);
+        let dir_fd = self.dir_fd()?;
+        let node = node_of(inode)?;
+        node.keep();
+        host::fs::rmdir(dir_fd.as_fd(), name)?;
+        node.removed(&self.0, name);
         Ok(())
     }
 
@@ -208,16 +215,19 @@ impl InodeOps for HostInode {
         }
         let old_fd = self.dir_fd()?;
         let (new_fd, _) = new_parent.open(O_PATH | O_DIRECTORY)?;
+        if let Some(target) = target.filter(|_| flags & RENAME_EXCHANGE == 0) {
+            node_of(target)?.keep();
+        }
         host::fs::rename(old_fd.as_fd(), old_name, new_fd.as_fd(), new_name, flags)?;
         if let Some(target) = target {
             let target = node_of(target)?;
             if flags & RENAME_EXCHANGE != 0 {
-                target.placed(&self.0, old_name);
+                target.moved((new_parent, new_name), (&self.0, old_name));
             } else {
                 target.removed(new_parent, new_name);
             }
         }
-        node.placed(new_parent, new_name);
+        node.moved((&self.0, old_name), (new_parent, new_name));
         Ok(())
     }
 
@@ -227,8 +237,7 @@ impl InodeOps for HostInode {
         self.dress(&fd, new)?;
         let stat = host::fs::statx(fd.as_fd())?;
         let inode = self.0.fs.inode(&dir.sb, &stat, Place::Gone)?;
-        // A second file can't be the same one, so the cell is empty.
-        let _ = node_of(&inode)?.unnamed.set(Arc::new(fd));
+        node_of(&inode)?.made_unnamed(fd);
         Ok(inode)
     }
 

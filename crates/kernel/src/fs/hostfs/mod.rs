@@ -2,7 +2,7 @@
 //!
 //! It never shows anything outside its root, whatever the host side renames or links while the guest looks: every
 //! operation resolves the whole path from the root's descriptor anew and follows no link of the host (`host::fs`).
-//! So an inode holds no descriptor, only its place in the tree (`node.rs`); open files do (`file.rs`, `dir.rs`).
+//! So an inode holds no descriptor, only its place in the tree (`place.rs`); open files do (`file.rs`, `dir.rs`).
 //! Owners and modes are what the host shows; the guest's permission check comes on top of what the host lets us do, and
 //! the host's EACCES and EPERM pass through. Devices, FIFOs and sockets of the host are shown but are the guest's own
 //! when opened.
@@ -10,7 +10,8 @@
 //! | concept | where |
 //! |---|---|
 //! | mount, options, statfs | here, `options.rs` |
-//! | identity, place, attributes of a file | `node.rs` |
+//! | identity, attributes, descriptors of a file | `node.rs` |
+//! | the names that lead to it | `place.rs` |
 //! | [`InodeOps`](crate::vfs::InodeOps) | `inode.rs` |
 //! | open regular file, mmap | `file.rs` |
 //! | open directory | `dir.rs` |
@@ -23,6 +24,7 @@ mod file;
 mod inode;
 mod node;
 mod options;
+mod place;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -117,7 +119,7 @@ fn mount_fd(root: OwnedFd, source: &[u8], flags: u32, options: Options) -> Resul
     let fs_type = if options.cache == Cache::Always { &HOSTFS_CACHED } else { &HOSTFS };
     let sb = SuperBlock::new(fs_type, next_anon_dev(), source, Box::new(HostSuper(fs.clone())));
     sb.flags.store(flags & MS_RDONLY as u32, Ordering::Relaxed);
-    sb.set_root(fs.inode(&sb, &stat, node::Place::Root)?);
+    sb.set_root(fs.inode(&sb, &stat, place::Place::Root)?);
     Ok(sb)
 }
 
@@ -150,3 +152,6 @@ impl SuperOps for HostSuper {
         self.0.options.show()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,10 @@
 //!
 //! Files are told apart by the host's device, inode number and time of birth, so that hard links share an inode and a
 //! number that the host gives out again does not. The place is a chain of names up to the root; a file with several
-//! names has the one by which it was found last.
+//! names has the one by which it was found last, and some others for when that one goes. A file whose last name goes
+//! while it is in use is kept by a descriptor.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -14,13 +16,10 @@ use abi::stat::{STATX_BTIME, Statx, StatxTimestamp};
 use abi::time::Timespec;
 
 use super::inode::HostInode;
+use super::place::{Name, Place};
 use super::{Cache, HostFs};
 use crate::sync::{SpinLock, rank};
 use crate::vfs::{FileType, Inode, Kstat, SuperBlock};
-
-/// Deepest nesting of directories that a path is built for. It also ends the walk should renames on the host have made
-/// two stale places point at each other.
-const MAX_DEPTH: usize = 4096;
 
 /// Host device and inode number.
 pub(super) type Key = (u64, u64);
@@ -43,17 +42,6 @@ pub(super) struct Known {
     node: Weak<Node>,
 }
 
-/// Where a file is.
-#[derive(Clone)]
-pub(super) enum Place {
-    /// The root of the mount.
-    Root,
-    /// That name in that directory.
-    Name(Arc<Node>, Box<[u8]>),
-    /// Nowhere: removed, or made without a name.
-    Gone,
-}
-
 /// A descriptor of an open file and whether it can write.
 #[derive(Clone)]
 pub(super) struct Handle {
@@ -67,14 +55,16 @@ pub(super) struct Node {
     key: Key,
     birth: Option<(i64, u32)>,
     pub kind: FileType,
-    place: SpinLock<Place>,
+    pub(super) place: SpinLock<Place>,
+    /// Other names of a file that is no directory.
+    pub(super) aliases: SpinLock<VecDeque<Name>>,
     attr: SpinLock<Statx>,
     handles: SpinLock<Vec<Handle>>,
     /// What made the file, open for reading and writing, until the first open takes it: its mode may not let us open
     /// it a second time.
     pub fresh: SpinLock<Option<OwnedFd>>,
-    /// Keeps a file without a name (O_TMPFILE) in existence.
-    pub unnamed: OnceLock<Arc<OwnedFd>>,
+    /// Keeps a file without a name in existence: made so (O_TMPFILE, writable), or removed (O_PATH).
+    unnamed: OnceLock<(Arc<OwnedFd>, bool)>,
     /// Target of a symbolic link: for one inode it never changes.
     pub target: OnceLock<Box<[u8]>>,
 }
@@ -104,6 +94,7 @@ impl HostFs {
                 birth: birth_of(stat),
                 kind,
                 place: SpinLock::new(rank::INODE, place),
+                aliases: SpinLock::new(rank::INODE, VecDeque::new()),
                 attr: SpinLock::new(rank::INODE, *stat),
                 handles: SpinLock::new(rank::INODE, Vec::new()),
                 fresh: SpinLock::new(rank::INODE, None),
@@ -165,37 +156,20 @@ impl Node {
             && FileType::from_mode(u32::from(stat.stx_mode)) == Some(self.kind)
     }
 
-    fn set_place(&self, new: Place) {
-        let old = core::mem::replace(&mut *self.place.lock(), new);
-        // It may be the last reference to a directory's node.
-        drop(old);
-    }
-
-    /// Found, or put, at a name.
-    pub(super) fn placed(&self, dir: &Arc<Node>, name: &[u8]) {
-        self.set_place(Place::Name(dir.clone(), name.into()));
-    }
-
-    /// That name of it was removed. One found under another name stays there.
-    pub(super) fn removed(&self, dir: &Arc<Node>, name: &[u8]) {
-        let here = matches!(&*self.place.lock(), Place::Name(d, n) if Arc::ptr_eq(d, dir) && **n == *name);
-        if here {
-            self.set_place(Place::Gone);
+    /// The last name of it is about to be removed: whoever has it open or stands in it must still reach it.
+    pub(super) fn keep(self: &Arc<Self>) {
+        if self.kind != FileType::Dir && self.attr.lock().stx_nlink > 1 {
+            return;
+        }
+        // Should it fail, it is unreachable a little earlier than it would be on other file systems.
+        if let Ok((fd, _)) = self.open(O_PATH) {
+            let _ = self.unnamed.set((Arc::new(fd), false));
         }
     }
 
-    /// Whether no name leads to it.
-    pub(super) fn is_gone(&self) -> bool {
-        matches!(*self.place.lock(), Place::Gone)
-    }
-
-    /// The directory that it is in and its name there. ENOENT for a file that is gone, EXDEV for the root.
-    pub(super) fn dir_and_name(&self) -> Result<(Arc<Node>, Box<[u8]>)> {
-        match self.place.lock().clone() {
-            Place::Root => Err(EXDEV),
-            Place::Gone => Err(ENOENT),
-            Place::Name(dir, name) => Ok((dir, name)),
-        }
+    /// It was made without a name, and is open for reading and writing.
+    pub(super) fn made_unnamed(&self, fd: OwnedFd) {
+        let _ = self.unnamed.set((Arc::new(fd), true));
     }
 
     /// The inode number of an entry of this directory, where the host tells no device: its own, nearly always.
@@ -203,44 +177,35 @@ impl Node {
         self.fs.fold((self.key.0, ino))
     }
 
-    /// The names from the root to it, and then `last`; empty for the root itself. ENOENT for a file that is gone.
-    pub(super) fn path_to(self: &Arc<Self>, last: Option<&[u8]>) -> Result<Vec<u8>> {
-        let mut names: Vec<Box<[u8]>> = Vec::with_capacity(8);
-        let mut at = self.clone();
-        loop {
-            let place = at.place.lock().clone();
-            match place {
-                Place::Root => break,
-                Place::Gone => return Err(ENOENT),
-                Place::Name(dir, name) => {
-                    names.push(name);
-                    at = dir;
-                }
-            }
-            if names.len() > MAX_DEPTH {
-                return Err(ESTALE);
-            }
-        }
-        let mut path = Vec::with_capacity(128);
-        for name in names.iter().rev().map(|n| &**n).chain(last) {
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
-        }
-        Ok(path)
-    }
-
-    /// Opens it where it was last found. ESTALE if something else is there now.
+    /// Opens it where it was last found, or under another name that it was found by, or anew what somebody has open.
+    /// ENOENT; ESTALE if something else is there now.
     pub(super) fn open(self: &Arc<Self>, flags: u32) -> Result<(OwnedFd, Statx)> {
         // Should a FIFO or a terminal have taken the place, opening must neither hang nor get us a terminal.
         let flags = if flags & O_PATH != 0 { flags } else { flags | O_NONBLOCK | O_NOCTTY };
-        let path = self.path_to(None)?;
+        let errno = match self.path_to(None).and_then(|path| self.open_at(&path, flags)) {
+            Err(errno @ (ENOENT | ESTALE)) => errno,
+            outcome => return outcome,
+        };
+        let aliases = self.aliases.lock().clone();
+        for (dir, name) in aliases.iter().rev() {
+            let found = dir.path_to(Some(name)).and_then(|path| self.open_at(&path, flags));
+            if found.is_ok() {
+                self.placed(dir, name);
+                return found;
+            }
+        }
+        let fd = self.handle(false).ok_or(errno)?;
+        let fd = host::fs::reopen(fd.as_fd(), flags)?;
+        let stat = host::fs::statx(fd.as_fd())?;
+        Ok((fd, stat))
+    }
+
+    fn open_at(self: &Arc<Self>, path: &[u8], flags: u32) -> Result<(OwnedFd, Statx)> {
         let root = self.fs.root.as_fd();
         let fd = if path.is_empty() && self.kind != FileType::Dir {
             host::fs::reopen(root, flags)
         } else {
-            host::fs::open_beneath(root, &path, flags, 0)
+            host::fs::open_beneath(root, path, flags, 0)
         }
         .map_err(stale)?;
         let stat = host::fs::statx(fd.as_fd())?;
@@ -261,7 +226,9 @@ impl Node {
 
     /// A descriptor of an open file.
     pub(super) fn handle(&self, writable: bool) -> Option<Arc<OwnedFd>> {
-        if let Some(fd) = self.unnamed.get() {
+        if let Some((fd, can_write)) = self.unnamed.get()
+            && (*can_write || !writable)
+        {
             return Some(fd.clone());
         }
         let handles = self.handles.lock();
@@ -341,7 +308,7 @@ impl Drop for Node {
         drop(nodes);
         // A deep chain of directories is let go step by step, not by recursion on a fiber's small stack.
         let mut place = core::mem::replace(self.place.get_mut(), Place::Gone);
-        while let Place::Name(dir, _) = place {
+        while let Place::Name((dir, _)) = place {
             place = match Arc::into_inner(dir) {
                 Some(mut dir) => core::mem::replace(dir.place.get_mut(), Place::Gone),
                 None => Place::Gone,
