@@ -247,11 +247,12 @@ fn check_rename(
 }
 
 /// Locks of a rename: the file system's rename lock when directories differ, and both directories.
-type RenameGuards<'a> = (Option<MutexGuard<'a, ()>>, MutexGuard<'a, ()>, Option<MutexGuard<'a, ()>>);
+pub(crate) type RenameGuards<'a> =
+    (Option<MutexGuard<'a, ()>>, MutexGuard<'a, ()>, Option<MutexGuard<'a, ()>>);
 
 /// Locks the directories of a rename: an ancestor before what it holds, else by address. The file system's rename lock
 /// keeps the tree from changing under that decision.
-fn lock_rename<'a>(old: &'a Arc<Dentry>, new: &'a Arc<Dentry>) -> Result<RenameGuards<'a>> {
+pub(crate) fn lock_rename<'a>(old: &'a Arc<Dentry>, new: &'a Arc<Dentry>) -> Result<RenameGuards<'a>> {
     let rwsem = |d: &'a Arc<Dentry>| -> Result<&'a Mutex<()>> { Ok(&d.inode_ref().ok_or(ENOENT)?.rwsem) };
     let (a, b) = (rwsem(old)?, rwsem(new)?);
     if core::ptr::eq(a, b) {
