@@ -91,8 +91,7 @@ fn cow(lower: &Arc<SuperBlock>) -> Result<Arc<SuperBlock>> {
         let root = sb.root()?;
         Ok(vfs::Path { mnt: Mount::new(sb, &root, MountFlags::empty()), dentry: root })
     };
-    core::mem::forget((whole(lower)?, whole(&upper)?));
-    Ok(lower.clone())
+    fs::overlay::mount(vec![whole(lower)?], whole(&upper)?)
 }
 
 /// Makes `sb` the root of the name space; the rootfs below is never seen again.

@@ -3,8 +3,11 @@
 pub mod devtmpfs;
 pub mod hostfs;
 pub mod initramfs;
+pub mod overlay;
 pub mod pipefs;
 pub mod pseudo;
+#[cfg(test)]
+mod testing;
 pub mod tmpfs;
 
 use crate::vfs::register_filesystem;
@@ -15,4 +18,5 @@ pub fn register_all() {
     register_filesystem(&tmpfs::RAMFS);
     register_filesystem(&devtmpfs::DEVTMPFS);
     hostfs::init();
+    overlay::init();
 }
