@@ -1,8 +1,10 @@
 //! File systems.
 
+pub mod devpts;
 pub mod devtmpfs;
 pub mod hostfs;
 pub mod initramfs;
+pub mod kernfs;
 pub mod pipefs;
 pub mod pseudo;
 pub mod tmpfs;
@@ -14,5 +16,6 @@ pub fn register_all() {
     register_filesystem(&tmpfs::TMPFS);
     register_filesystem(&tmpfs::RAMFS);
     register_filesystem(&devtmpfs::DEVTMPFS);
+    register_filesystem(&devpts::DEVPTS);
     hostfs::init();
 }
