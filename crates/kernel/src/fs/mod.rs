@@ -1,9 +1,11 @@
 //! File systems.
 
+pub mod devpts;
 pub mod devtmpfs;
 pub mod hostfs;
 pub mod initramfs;
 pub mod overlay;
+pub mod kernfs;
 pub mod pipefs;
 pub mod pseudo;
 #[cfg(test)]
@@ -17,6 +19,7 @@ pub fn register_all() {
     register_filesystem(&tmpfs::TMPFS);
     register_filesystem(&tmpfs::RAMFS);
     register_filesystem(&devtmpfs::DEVTMPFS);
+    register_filesystem(&devpts::DEVPTS);
     hostfs::init();
     overlay::init();
 }

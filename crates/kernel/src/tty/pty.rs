@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use abi::Result;
 use abi::errno::{EAGAIN, EIO, ENOSPC, ENOTTY, ENXIO};
@@ -28,6 +28,8 @@ const CHUNK: usize = 2048;
 /// All pairs by number.
 static PAIRS: SpinLock<BTreeMap<usize, Arc<Pair>>> = SpinLock::new(rank::TTY_TABLE, BTreeMap::new());
 
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
+
 /// What devpts shows of a pair.
 #[derive(Clone)]
 pub struct PtyNode {
@@ -37,6 +39,8 @@ pub struct PtyNode {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Never used twice, as numbers are.
+    pub serial: u64,
 }
 
 /// A master and its slave.
@@ -134,7 +138,8 @@ pub fn open_ptmx(_: &Arc<Inode>, _: OpenFlags) -> Result<Box<dyn FileOps>> {
         closed: AtomicBool::new(false),
     });
     let slave = Tty::new((136, index as u32), format!("pts/{index}"), Box::new(SlaveDriver(master.clone())));
-    let node = PtyNode { index, uid: cred.fsuid, gid: cred.fsgid };
+    let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
+    let node = PtyNode { index, uid: cred.fsuid, gid: cred.fsgid, serial };
     let pair = Arc::new(Pair { index, node, master, slave });
     pairs.insert(index, pair.clone());
     drop(pairs);
