@@ -11,11 +11,16 @@ use crate::{clock, place};
 use parking_lot::Mutex;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 /// How many runs in a row must find cores enough before a vCPU claims a second one again: moving a stub costs more than
 /// a few calls, and another vCPU may only have paused.
 const CALM: u32 = 32;
+
+/// The same, after other programs were seen to use the cores.
+const BUSY_HOST: u32 = 4096;
+/// Cores lost twice within this time mean a busy host, ns.
+const OFTEN_NS: u64 = 20_000_000;
 
 /// A vCPU thread's sleeping place. One for each vCPU thread.
 pub struct Cpu {
@@ -29,8 +34,10 @@ pub struct Cpu {
     busy: AtomicBool,
     /// The second core this vCPU has claimed, by its place in the list of cores; `usize::MAX` for none.
     partner: AtomicUsize,
-    /// Runs since the cores last were too few to spin, up to [`CALM`].
-    calm: AtomicU32,
+    /// How many runs are still to find cores enough before this vCPU claims a second one.
+    wary: AtomicU32,
+    /// When this thread last lost its core while it spun, ns.
+    stolen_at: AtomicU64,
     /// The window of the stub thread that ran last and may still spin.
     last: Mutex<Option<Arc<Mapping>>>,
 }
@@ -52,7 +59,8 @@ impl Cpu {
             sleeper: Mutex::new(None),
             busy: AtomicBool::new(false),
             partner: AtomicUsize::new(usize::MAX),
-            calm: AtomicU32::new(CALM),
+            wary: AtomicU32::new(0),
+            stolen_at: AtomicU64::new(0),
             last: Mutex::new(None),
         })
     }
@@ -115,7 +123,7 @@ impl Cpu {
         }
         let partner = self.partner.load(Relaxed);
         if !places.spinning() {
-            self.calm.store(0, Relaxed);
+            self.wary.fetch_max(CALM, Relaxed);
             if partner != usize::MAX {
                 places.release(partner);
                 self.partner.store(usize::MAX, Relaxed);
@@ -125,15 +133,30 @@ impl Cpu {
         if partner != usize::MAX {
             return (Some(places.core(partner)), true);
         }
-        let calm = self.calm.load(Relaxed);
-        if calm >= CALM
+        let wary = self.wary.load(Relaxed);
+        if wary == 0
             && let Some(partner) = places.claim(self.index)
         {
             self.partner.store(partner, Relaxed);
             return (Some(places.core(partner)), true);
         }
-        self.calm.store((calm + 1).min(CALM), Relaxed);
+        self.wary.store(wary.saturating_sub(1), Relaxed);
         (Some(places.home(self.index)), false)
+    }
+
+    /// The owner has lost its core to another program while it spun. If that happens again and again the host is busy,
+    /// and who spins only burns the time that the other side needs: then a second core is not claimed for a while.
+    #[cold]
+    pub(crate) fn stolen(&self, now: u64) {
+        if now - self.stolen_at.swap(now, Relaxed) < OFTEN_NS {
+            self.wary.store(BUSY_HOST, Relaxed);
+            let partner = self.partner.swap(usize::MAX, Relaxed);
+            if let Some(places) = place::places()
+                && partner != usize::MAX
+            {
+                places.release(partner);
+            }
+        }
     }
 
     /// A stub thread has been given the turn. The one before it stops spinning now, and not earlier: it has kept the

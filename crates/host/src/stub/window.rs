@@ -15,6 +15,9 @@ use std::sync::{Arc, OnceLock};
 /// How long either side looks for its turn before it sleeps, ns.
 const SPIN_NS: u64 = 50_000;
 
+/// A spinning thread that has not looked for this long has lost its core to someone else, ns.
+const STOLEN_NS: u64 = 300_000;
+
 /// Makes a sleeper on a window's turn word look again.
 pub(crate) fn turn_kick(word: &AtomicU32) {
     word.fetch_or(turn::KICK, SeqCst);
@@ -116,7 +119,7 @@ impl Mapping {
     ) -> Woke {
         let window = self.get();
         let mut looks = 0u32;
-        let mut spin_end = 0;
+        let (mut spin_end, mut last_look) = (0, 0);
         loop {
             if self.has_turn() {
                 return Woke::Turn;
@@ -136,6 +139,13 @@ impl Mapping {
                     if spin_end == 0 {
                         spin_end = now + SPIN_NS;
                     }
+                    if let Some(cpu) = cpu
+                        && last_look != 0
+                        && now - last_look > STOLEN_NS
+                    {
+                        cpu.stolen(now);
+                    }
+                    last_look = now;
                     if spin && now < spin_end {
                         looks = looks.wrapping_add(1);
                         continue;
@@ -154,6 +164,7 @@ impl Mapping {
                     }
                 }
                 window.kernel_waits.store(0, Relaxed);
+                last_look = 0;
             } else {
                 std::hint::spin_loop();
                 looks += 1;
