@@ -27,6 +27,9 @@ pub const STACK_OFFSET: u64 = 0x8000;
 /// Bytes of a signal stack.
 pub const STACK_LEN: u64 = SLOT_LEN - STACK_OFFSET;
 
+/// Where the host's vDSO is moved if it lies below.
+pub const VDSO_HOME: u64 = 0x7ff8_0000_0000;
+
 /// The descriptor of the control socket.
 pub const CONTROL: i32 = 3;
 /// The signal that stops a running guest (SIGURG).

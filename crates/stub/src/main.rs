@@ -11,6 +11,7 @@
 #[expect(dead_code, reason = "the kernel uses the rest")]
 mod abi;
 mod copy;
+mod relocate;
 mod start;
 mod sys;
 

@@ -2,7 +2,7 @@
 
 use crate::abi::{self, Answer, FDS, Hello, SLOTS, STACK_LEN, STACK_OFFSET};
 use crate::sys::*;
-use crate::{UContext, handler, map_stack, map_window, thread_main};
+use crate::{UContext, handler, map_stack, map_window, relocate, thread_main};
 use core::arch::global_asm;
 
 unsafe extern "C" {
@@ -120,7 +120,7 @@ const STACK_TOP: u64 = 0x7fff_ffff_f000;
 /// The signals that guest code can cause, and the one that stops it: SIGILL SIGTRAP SIGBUS SIGFPE SIGSEGV SIGSYS.
 const SIGNALS: [i32; 7] = [4, 5, 7, 8, 11, SIGSYS, abi::PREEMPT];
 
-/// The steps that can fail, in the order of [`Answer::step`]: receive, window, stack, altstack, handlers, prctl,
+/// The steps that can fail, in the order of [`Answer::step`]: receive, vDSO, window, stack, altstack, handlers, prctl,
 /// listener, filter.
 fn prepare(hello: &mut Hello, answer: &mut Answer) -> Result<i32, i64> {
     fn check(answer: &mut Answer, ret: i64) -> Result<i64, i64> {
@@ -132,6 +132,9 @@ fn prepare(hello: &mut Hello, answer: &mut Answer) -> Result<i32, i64> {
     let bytes =
         unsafe { core::slice::from_raw_parts_mut((hello as *mut Hello).cast::<u8>(), size_of::<Hello>()) };
     check(answer, receive_message(bytes, &mut fds))?;
+    let vdso = relocate::vdso(answer.vdso);
+    answer.vdso = vdso.unwrap_or(0);
+    check(answer, vdso.err().unwrap_or(0))?;
     check(answer, map_window(SLOTS, fds[0]))?;
     close_all(&fds);
     check(answer, map_stack(SLOTS))?;

@@ -4,9 +4,12 @@ use crate::abi::{CONTROL, FDS, turn};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+pub const SYS_READ: u64 = 0;
+pub const SYS_OPEN: u64 = 2;
 pub const SYS_MMAP: u64 = 9;
 pub const SYS_MUNMAP: u64 = 11;
 pub const SYS_RT_SIGACTION: u64 = 13;
+pub const SYS_MREMAP: u64 = 25;
 pub const SYS_MADVISE: u64 = 28;
 pub const SYS_CLOSE: u64 = 3;
 pub const SYS_SENDMSG: u64 = 46;

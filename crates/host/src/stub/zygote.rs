@@ -130,7 +130,7 @@ pub(crate) fn start() -> std::result::Result<(), String> {
         return Err("the machine is already initialised".into());
     }
     window.vdso.store(answer.vdso, Relaxed);
-    window.vdso_end.store(answer.vdso + vdso::host_len(), Relaxed);
+    window.vdso_end.store(if answer.vdso == 0 { 0 } else { answer.vdso + vdso::host_len() }, Relaxed);
     vdso::init(answer.vdso).map_err(|e| failed("the vDSO's memory", e))?;
     let gone = || process::has_exited(pid);
     if mapping.wait(None, false, Some(clock::monotonic() + START_NS), &gone) != Woke::Turn {
@@ -190,7 +190,8 @@ fn answer(socket: &OwnedFd) -> std::result::Result<(Answer, OwnedFd), String> {
     let answer = unsafe { words.as_ptr().cast::<Answer>().read_unaligned() };
     if answer.error != 0 {
         let steps = [
-            "window",
+            "control socket",
+            "the vDSO (is CONFIG_MSEAL_SYSTEM_MAPPINGS set?)",
             "window",
             "signal stack",
             "sigaltstack",
@@ -252,7 +253,12 @@ fn spawn(image: RawFd, socket: RawFd) -> Result<i32> {
         for fd in 0..CONTROL {
             libc::close(fd);
         }
-        libc::syscall(libc::SYS_close_range, CONTROL + 1, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        // No descriptor of ours may get into a stub.
+        if libc::syscall(libc::SYS_close_range, CONTROL + 1, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0 {
+            for fd in CONTROL + 1..1 << 20 {
+                libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+            }
+        }
         libc::syscall(
             libc::SYS_execveat,
             image.as_raw_fd(),
