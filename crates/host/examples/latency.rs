@@ -13,7 +13,8 @@ use host::stub::*;
 
 fn measure(name: &str, rounds: u64, mut f: impl FnMut(u64)) {
     f(rounds / 10 + 1);
-    let best = (0..5)
+    let rounds = rounds / 10;
+    let best = (0..50)
         .map(|_| {
             let start = monotonic();
             f(rounds);
