@@ -3,7 +3,7 @@
 //! What frees or populates memory is the host's madvise; what is only a hint is kept as a VMA flag.
 
 use abi::Result;
-use abi::errno::{EACCES, EBADF, EINVAL, ENOMEM, EPERM};
+use abi::errno::{EACCES, EINVAL, ENOMEM, EPERM};
 use abi::mm::*;
 use host::stub::{MemOp, TASK_SIZE};
 
@@ -141,8 +141,7 @@ fn action(vma: &Vma, advice: u32) -> Result<Action> {
         MADV_REMOVE if locked || private_anonymous || special => Err(EINVAL),
         MADV_REMOVE if !vma.flags.contains(VmFlags::SHARED | VmFlags::WRITE) => Err(EACCES),
         MADV_GUARD_INSTALL if locked || special => Err(EINVAL),
-        MADV_WILLNEED if vma.is_anonymous() && !vma.flags.contains(VmFlags::SHARED) => Err(EBADF),
-        // A whole object is mapped, so that reading ahead is up to whoever fills it.
+        // A whole object is mapped, so that reading ahead is up to whoever fills it; and there is no swap.
         MADV_WILLNEED => Ok(Action::Nothing),
         _ => Ok(Action::Host),
     }
