@@ -1,1 +1,24 @@
-//! Sockets.
+//! Sockets, socket(2).
+//!
+//! - `socket.rs`: what a protocol implements ([`Socket`]), its open file, sockfs. `calls.rs`: the syscalls but for
+//!   messages, which are in `msg.rs` with their control data (`control.rs`) and addresses (`addr.rs`).
+//! - `options.rs`: options of level SOL_SOCKET.
+//! - `unix/`: AF_UNIX.
+//!
+//! Locks: SOCKET_TABLE (names), then SOCKET (one socket's state); no two sockets' locks are held at once.
+
+mod addr;
+mod calls;
+mod control;
+mod msg;
+mod options;
+mod socket;
+pub mod unix;
+
+pub use calls::{
+    accept, accept4, bind, connect, getpeername, getsockname, getsockopt, listen, setsockopt, shutdown,
+    socket, socketpair,
+};
+pub use msg::{recvfrom, recvmmsg, recvmsg, sendmmsg, sendmsg, sendto};
+pub use socket::register;
+pub use socket::{Ancillary, RecvMsg, SendMsg, Socket, SocketFile};

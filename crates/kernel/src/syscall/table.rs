@@ -313,4 +313,23 @@ syscalls! {
     TIMERFD_CREATE time::timerfd::timerfd_create(clockid, flags);
     TIMERFD_SETTIME time::timerfd::timerfd_settime(fd, flags, new, old);
     TIMERFD_GETTIME time::timerfd::timerfd_gettime(fd, value);
+    // net: sockets
+    SOCKET net::socket(domain, kind, protocol);
+    SOCKETPAIR net::socketpair(domain, kind, protocol, fds);
+    BIND net::bind(fd, addr, len);
+    LISTEN net::listen(fd, backlog);
+    ACCEPT net::accept(fd, addr, len);
+    ACCEPT4 net::accept4(fd, addr, len, flags);
+    CONNECT net::connect(fd, addr, len);
+    GETSOCKNAME net::getsockname(fd, addr, len);
+    GETPEERNAME net::getpeername(fd, addr, len);
+    SHUTDOWN net::shutdown(fd, how);
+    SETSOCKOPT net::setsockopt(fd, level, name, value, len);
+    GETSOCKOPT net::getsockopt(fd, level, name, value, len);
+    SENDTO net::sendto(fd, buf, len, flags, addr, addr_len);
+    SENDMSG net::sendmsg(fd, msg, flags);
+    SENDMMSG net::sendmmsg(fd, msgs, vlen, flags);
+    RECVFROM net::recvfrom(fd, buf, len, flags, addr, addr_len);
+    RECVMSG net::recvmsg(fd, msg, flags);
+    RECVMMSG net::recvmmsg(fd, msgs, vlen, flags, timeout);
 }

@@ -135,6 +135,11 @@ pub trait FileOps: Any + Send + Sync {
         PollEvents::READABLE | PollEvents::WRITABLE
     }
 
+    /// How long a blocking read or write may wait, ns (SO_RCVTIMEO, SO_SNDTIMEO).
+    fn io_timeout(&self, writing: bool) -> Option<u64> {
+        None
+    }
+
     /// Whether epoll(7) may watch it: not so regular files and directories, which are always ready.
     fn can_poll(&self, file: &File) -> bool {
         let inode = file.inode();
@@ -296,7 +301,7 @@ impl File {
         if !self.mode.contains(FileMode::READ) {
             return Err(EBADF);
         }
-        self.retry(PollEvents::IN | PollEvents::RDHUP, self.nonblock(), None, || {
+        self.retry(PollEvents::IN | PollEvents::RDHUP, self.nonblock(), self.deadline(false), || {
             self.ops.read(self, dest, pos)
         })
     }
@@ -319,7 +324,9 @@ impl File {
         let mut done = 0;
         loop {
             let before = src.remaining();
-            match self.retry(PollEvents::OUT, self.nonblock(), None, || self.ops.write(self, src, pos)) {
+            match self.retry(PollEvents::OUT, self.nonblock(), self.deadline(true), || {
+                self.ops.write(self, src, pos)
+            }) {
                 Ok(n) => {
                     done += n;
                     if src.remaining() == 0 || src.remaining() == before {
@@ -330,6 +337,11 @@ impl File {
                 Err(errno) => return Err(errno),
             }
         }
+    }
+
+    fn deadline(&self, writing: bool) -> Option<u64> {
+        let timeout = self.ops.io_timeout(writing)?;
+        Some(host::clock::monotonic().saturating_add(timeout))
     }
 
     /// Calls `op` until it answers something else than EAGAIN, sleeping in between until `poll` shows one of `events`
