@@ -1,14 +1,16 @@
 //! Waiting for events.
 //!
 //! - `poll.rs`, `select.rs`: poll(2), select(2). `epoll/`: epoll(7). `eventfd.rs`: eventfd(2).
-//! - `inotify.rs`: inotify(7), which `vfs` feeds through [`crate::vfs::InodeWatch`].
+//! - `inotify/`: inotify(7), which `vfs` feeds through [`crate::vfs::InodeWatch`].
 //!
 //! Here is what they share: timeouts and temporary signal masks.
 
 pub mod epoll;
 pub mod eventfd;
+pub mod inotify;
 pub mod poll;
 pub mod select;
+mod user_count;
 
 use abi::errno::{EINVAL, ETIMEDOUT};
 use abi::signal::SigSet;

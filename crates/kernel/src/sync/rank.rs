@@ -45,6 +45,7 @@ ranks! {
     SUPER = 255,
     FILE_LOCKS = 260,
     INOTIFY = 270,
+    INOTIFY_QUEUE = 275,
     FILE = 280,
     PIPE = 300,
     // Processes and signals.

@@ -313,6 +313,12 @@ syscalls! {
     TIMERFD_CREATE time::timerfd::timerfd_create(clockid, flags);
     TIMERFD_SETTIME time::timerfd::timerfd_settime(fd, flags, new, old);
     TIMERFD_GETTIME time::timerfd::timerfd_gettime(fd, value);
+    // event: inotify
+    INOTIFY_INIT event::inotify::inotify_init();
+    INOTIFY_INIT1 event::inotify::inotify_init1(flags);
+    INOTIFY_ADD_WATCH event::inotify::inotify_add_watch(fd, pathname, mask);
+    INOTIFY_RM_WATCH event::inotify::inotify_rm_watch(fd, wd);
+
     // net: sockets
     SOCKET net::socket(domain, kind, protocol);
     SOCKETPAIR net::socketpair(domain, kind, protocol, fds);

@@ -53,7 +53,7 @@ pub use fcntl::{close_all, close_file, close_on_exec};
 pub use fdtable::{Fd, FilesStruct, NR_OPEN};
 pub use file::{DirEmit, EpollWatch, File, FileMode, FileOps, Mapping, MmapRequest, Readdir};
 pub use fs_struct::FsStruct;
-pub use inode::{Access, Inode, InodeOps, NewInode};
+pub use inode::{Access, Inode, InodeOps, InodeWatch, NewInode};
 pub use iov::{IovDest, IovSource};
 pub use mount::{Mount, MountFlags};
 pub use poll::PollEvents;

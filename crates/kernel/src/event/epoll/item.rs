@@ -1,17 +1,17 @@
 //! [`Item`]: one descriptor that an epoll watches.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::poll::{EPOLLEXCLUSIVE, EpollEvent};
 
 use super::{ALWAYS, Eventpoll, PRIVATE_BITS};
+use crate::event::user_count::{Counted, UserCount};
 use crate::sync::{PollTable, SpinLock, Wakeable, rank};
 use crate::vfs::{File, PollEvents};
 
-/// /proc/sys/fs/epoll/max_user_watches, for all users together.
-pub const MAX_WATCHES: usize = 400_000;
-static WATCHES: AtomicUsize = AtomicUsize::new(0);
+/// /proc/sys/fs/epoll/max_user_watches.
+static WATCHES: UserCount = UserCount::new(200_000);
 
 /// A watched descriptor. It lives in its epoll's table and on the wait queues of its file.
 pub struct Item {
@@ -25,13 +25,13 @@ pub struct Item {
     /// On the ready list, or retired; changed under its lock.
     pub queued: AtomicBool,
     queues: SpinLock<PollTable>,
+    _counted: Counted,
 }
 
 impl Item {
     /// An item that is registered nowhere; none when there are too many.
     pub fn new(ep: Weak<Eventpoll>, file: &Arc<File>, fd: i32, event: EpollEvent) -> Option<Arc<Item>> {
-        let count = |n| (n < MAX_WATCHES).then_some(n + 1);
-        WATCHES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).ok()?;
+        let counted = WATCHES.charge()?;
         Some(Arc::new_cyclic(|me| Item {
             me: me.clone(),
             ep,
@@ -41,6 +41,7 @@ impl Item {
             data: AtomicU64::new(event.data),
             queued: AtomicBool::new(false),
             queues: SpinLock::new(rank::LEAF, PollTable::none()),
+            _counted: counted,
         }))
     }
 
@@ -112,11 +113,5 @@ impl Wakeable for Item {
         let waited = ep.queue(&me);
         // An exclusive wake-up is spent only if it reached somebody who waits.
         wanted & EPOLLEXCLUSIVE == 0 || waited
-    }
-}
-
-impl Drop for Item {
-    fn drop(&mut self) {
-        WATCHES.fetch_sub(1, Ordering::Relaxed);
     }
 }
