@@ -4,3 +4,4 @@
 
 pub mod futex;
 pub mod pipe;
+pub mod splice;

@@ -313,6 +313,11 @@ syscalls! {
     TIMERFD_CREATE time::timerfd::timerfd_create(clockid, flags);
     TIMERFD_SETTIME time::timerfd::timerfd_settime(fd, flags, new, old);
     TIMERFD_GETTIME time::timerfd::timerfd_gettime(fd, value);
+    // ipc: splice
+    SPLICE ipc::splice::splice(fd_in, off_in, fd_out, off_out, len, flags);
+    TEE ipc::splice::tee(fd_in, fd_out, len, flags);
+    VMSPLICE ipc::splice::vmsplice(fd, iov, count, flags);
+
     // event: inotify
     INOTIFY_INIT event::inotify::inotify_init();
     INOTIFY_INIT1 event::inotify::inotify_init1(flags);

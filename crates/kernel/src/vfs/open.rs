@@ -303,7 +303,8 @@ fn open_checked(path: Path, inode: &Arc<Inode>, flags: OpenFlags, cred: Arc<Cred
 fn make_ops(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Box<dyn FileOps>> {
     match inode.kind {
         FileType::CharDev => dev::open_chrdev(inode.getattr()?.rdev, inode, flags),
-        FileType::BlockDev | FileType::Socket | FileType::Fifo => Err(ENXIO),
+        FileType::Fifo => crate::ipc::pipe::open_fifo(inode, flags),
+        FileType::BlockDev | FileType::Socket => Err(ENXIO),
         FileType::Regular | FileType::Dir | FileType::Symlink => inode.ops.open(inode, flags),
     }
 }

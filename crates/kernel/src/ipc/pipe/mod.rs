@@ -18,9 +18,9 @@ use abi::errno::{EAGAIN, ENOTTY, EPIPE};
 use abi::fcntl::OpenFlags;
 use abi::signal::{SI_USER, SIGPIPE, SigInfo};
 
-pub use calls::{fcntl, pipe, pipe2};
+pub use calls::{pipe, pipe2};
 pub use fifo::open_fifo;
-pub use ring::Ring;
+pub use ring::{Ring, SLOT};
 
 use crate::sync::{Mutex, MutexGuard, PollTable, WaitQueue};
 use crate::task::current;
@@ -232,6 +232,14 @@ impl FileOps for PipeEnd {
             }
             _ => Err(ENOTTY),
         }
+    }
+
+    fn fcntl(&self, _: &File, cmd: u32, arg: u64) -> Result<u64> {
+        calls::fcntl(&self.pipe, cmd, arg)
+    }
+
+    fn is_stream(&self) -> bool {
+        true
     }
 
     fn release(&self, file: &File) {

@@ -197,6 +197,11 @@ impl Ring {
         (done, false)
     }
 
+    /// Bytes of the first slot: a packet, if it is one.
+    pub fn first_len(&self) -> usize {
+        if self.used == 0 { 0 } else { self.slots[self.head].len }
+    }
+
     /// Takes out the first `n` bytes.
     pub fn consume(&mut self, mut n: usize) {
         while n > 0 && self.used > 0 {
