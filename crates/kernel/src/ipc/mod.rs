@@ -5,3 +5,4 @@
 pub mod futex;
 pub mod pipe;
 pub mod splice;
+pub mod sysv;

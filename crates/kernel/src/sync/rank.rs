@@ -61,6 +61,7 @@ ranks! {
     SIGNAL = 530,
     CRED = 540,
     TASK = 550,
+    IPC_TABLE = 555,
     IPC = 560,
     FUTEX = 600,
     MM = 610,

@@ -318,6 +318,16 @@ syscalls! {
     TEE ipc::splice::tee(fd_in, fd_out, len, flags);
     VMSPLICE ipc::splice::vmsplice(fd, iov, count, flags);
 
+    // ipc: System V
+    MSGGET ipc::sysv::msg::msgget(key, flags);
+    MSGSND ipc::sysv::msg::msgsnd(id, msg, size, flags);
+    MSGRCV ipc::sysv::msg::msgrcv(id, msg, size, kind, flags);
+    MSGCTL ipc::sysv::msg::msgctl(id, cmd, buf);
+    SEMGET ipc::sysv::sem::semget(key, nsems, flags);
+    SEMOP ipc::sysv::sem::semop(id, ops, count);
+    SEMTIMEDOP ipc::sysv::sem::semtimedop(id, ops, count, timeout);
+    SEMCTL ipc::sysv::sem::semctl(id, num, cmd, arg);
+
     // event: inotify
     INOTIFY_INIT event::inotify::inotify_init();
     INOTIFY_INIT1 event::inotify::inotify_init1(flags);

@@ -192,9 +192,10 @@ fn forget_thread(task: &Arc<Task>) {
     }
 }
 
-/// What a process without threads needs no longer: timers, its terminal.
+/// What a process without threads needs no longer: timers, its terminal, semaphore adjustments.
 fn release_process(process: &Arc<Process>) {
     time::exit_timers(process);
+    crate::ipc::sysv::sem::exit_process(process.tgid);
     if process.session() == process.tgid {
         tty::session_leader_exit(process);
     }

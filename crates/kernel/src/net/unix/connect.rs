@@ -111,13 +111,14 @@ impl UnixSocket {
         }
         let (creds, groups) = peer_creds();
         let embryo = UnixSocket::new(self.kind(), listener.options().inherit());
+        let name = listener.name();
         {
             let mut new = embryo.inner.lock();
             new.peer = Some(self.arc());
             new.state = State::Connected;
             new.peercred = Some(creds);
             new.peergroups = groups;
-            new.name = listener.name();
+            new.name = name;
         }
         // This end is ready before anybody can accept the other one.
         let (peercred, peergroups) = {
