@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
-pub mod event;
 pub mod char;
+pub mod event;
 pub mod fs;
 pub mod ipc;
 pub mod mm;

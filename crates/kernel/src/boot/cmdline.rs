@@ -66,9 +66,12 @@ impl Params {
             Some((name, value)) => (name, Some(value)),
             None => (word, None),
         };
-        let text = || value.filter(|v| !v.is_empty()).map(str::to_owned).ok_or(format!("{name}= needs a value"));
+        let text =
+            || value.filter(|v| !v.is_empty()).map(str::to_owned).ok_or(format!("{name}= needs a value"));
         match (name, value) {
-            ("mem", Some(v)) => self.mem = Some(parse_size(v).ok_or(format!("mem={v}: not a size (try mem=512M)"))?),
+            ("mem", Some(v)) => {
+                self.mem = Some(parse_size(v).ok_or(format!("mem={v}: not a size (try mem=512M)"))?)
+            }
             ("ncpus", Some(v)) => self.ncpus = Some(number(name, v)?),
             ("root", Some(_)) => self.root = Some(text()?),
             ("rootfstype", Some(_)) => self.rootfstype = Some(text()?),

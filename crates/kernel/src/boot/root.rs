@@ -8,11 +8,11 @@ use abi::Result;
 
 use super::{Config, Root};
 use crate::fs::hostfs::{Cache, Options};
-use crate::{fs, vfs};
 use crate::task::current;
 use crate::vfs::mount::{MountNamespace, lock_namespace};
 use crate::vfs::namei::{LookupFlags, path_at};
 use crate::vfs::{Fd, FsStruct, Mount, MountFlags, SuperBlock, find_fs};
+use crate::{fs, vfs};
 
 /// Makes every file system type known.
 pub(super) fn register_filesystems() {
@@ -47,7 +47,8 @@ pub(super) fn mount_all(config: &Config) -> core::result::Result<(), String> {
         }
         Root::HostCow(dir) => {
             let lower = host_folder(dir, true, true)?;
-            let sb = cow(&lower).map_err(|e| format!("cannot make a copy-on-write view of {}: {e}", dir.display()))?;
+            let sb = cow(&lower)
+                .map_err(|e| format!("cannot make a copy-on-write view of {}: {e}", dir.display()))?;
             switch_root(&sb, config.root_ro).map_err(|e| format!("cannot mount the root: {e}"))?;
         }
     }
@@ -72,7 +73,11 @@ impl Config {
 }
 
 /// A host folder as a file system. One that doesn't change is remembered for ever once it was looked at.
-fn host_folder(dir: &Path, read_only: bool, immutable: bool) -> core::result::Result<Arc<SuperBlock>, String> {
+fn host_folder(
+    dir: &Path,
+    read_only: bool,
+    immutable: bool,
+) -> core::result::Result<Arc<SuperBlock>, String> {
     let cache = if immutable { Cache::Always } else { Cache::default() };
     let flags = if read_only { abi::mount::MS_RDONLY as u32 } else { 0 };
     fs::hostfs::mount(dir.as_os_str().as_bytes(), flags, Options { cache, ..Options::default() })

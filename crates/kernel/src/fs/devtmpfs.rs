@@ -25,8 +25,12 @@ const NODES: [(&str, u32, u32, u32); 9] = [
     ("ptmx", 5, 2, 0o666),
 ];
 
-const LINKS: [(&str, &str); 4] =
-    [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
 
 const DIRS: [&str; 2] = ["pts", "shm"];
 

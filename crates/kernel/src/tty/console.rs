@@ -75,7 +75,8 @@ impl Console {
             ended: AtomicBool::new(false),
         });
         let minor = CONSOLES.lock().len() as u32;
-        let (dev, name) = if minor == 0 { ((5, 1), "console".to_owned()) } else { ((4, minor), format!("tty{minor}")) };
+        let (dev, name) =
+            if minor == 0 { ((5, 1), "console".to_owned()) } else { ((4, minor), format!("tty{minor}")) };
         let tty = Tty::new(dev, name, Box::new(Driver(console.clone())));
         let _ = console.tty.set(Arc::downgrade(&tty));
         CONSOLES.lock().push((tty.clone(), console.clone()));

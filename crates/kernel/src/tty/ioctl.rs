@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use abi::Result;
-use abi::ioctl::FIONREAD;
 use abi::errno::{EINVAL, EIO, ENOTTY, EPERM};
+use abi::ioctl::FIONREAD;
 use abi::signal::SIGTTOU;
 use abi::tty::*;
 
@@ -40,7 +40,9 @@ pub fn tty_ioctl(tty: &Arc<Tty>, _file: &File, cmd: u32, arg: u64) -> Result<u64
         TCSETSF2 => set(tty, from_termios2(&UserPtr::new(arg).read()?), When::DrainedAndFlushed)?,
         TCSETA => set(tty, from_termio(&settings(tty), &UserPtr::new(arg).read()?), When::Now)?,
         TCSETAW => set(tty, from_termio(&settings(tty), &UserPtr::new(arg).read()?), When::Drained)?,
-        TCSETAF => set(tty, from_termio(&settings(tty), &UserPtr::new(arg).read()?), When::DrainedAndFlushed)?,
+        TCSETAF => {
+            set(tty, from_termio(&settings(tty), &UserPtr::new(arg).read()?), When::DrainedAndFlushed)?
+        }
         // A break has no meaning here; what remains is to wait for the output.
         TCSBRK | TCSBRKP => {
             change_allowed(tty)?;

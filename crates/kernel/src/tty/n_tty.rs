@@ -401,7 +401,11 @@ impl NTty {
             b'\t' => {
                 let width = 8 - self.column % 8;
                 self.column += width;
-                if oflag & TABDLY == XTABS { out.extend(std::iter::repeat_n(b' ', width)) } else { out.push(b'\t') }
+                if oflag & TABDLY == XTABS {
+                    out.extend(std::iter::repeat_n(b' ', width))
+                } else {
+                    out.push(b'\t')
+                }
             }
             0x08 => {
                 self.column = self.column.saturating_sub(1);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use abi::Result;
-use abi::ioctl::FIONREAD;
 use abi::errno::{EAGAIN, EIO, ENOSPC, ENOTTY, ENXIO};
 use abi::fcntl::OpenFlags;
+use abi::ioctl::FIONREAD;
 use abi::tty::*;
 
 use super::{Tty, TtyDriver, file, ioctl};

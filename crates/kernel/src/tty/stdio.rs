@@ -55,7 +55,10 @@ impl FileOps for HostFile {
         let n = write_now(&self.fd, &buf[..got]).inspect_err(|&errno| {
             if errno == EPIPE {
                 let task = current();
-                crate::signal::send_task(&task, SigInfo::kill(SIGPIPE, abi::signal::SI_USER, task.tgid(), task.cred().uid));
+                crate::signal::send_task(
+                    &task,
+                    SigInfo::kill(SIGPIPE, abi::signal::SI_USER, task.tgid(), task.cred().uid),
+                );
             }
         })?;
         src.advance(n);

@@ -151,7 +151,17 @@ mod tests {
     fn member(magic: &str, name: &str, mode: u32, data: &[u8], sum: u32) -> Vec<u8> {
         let mut out = format!(
             "{magic}{:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{sum:08x}",
-            1, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1
+            1,
+            0,
+            0,
+            1,
+            0,
+            data.len(),
+            0,
+            0,
+            0,
+            0,
+            name.len() + 1
         )
         .into_bytes();
         out.extend_from_slice(name.as_bytes());

@@ -32,7 +32,8 @@ fn unpack_one(data: &[u8]) -> Result<&[u8], String> {
         [0x1f, 0x8b, ..] => all(flate2::bufread::GzDecoder::new(&mut left))?,
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => all(lzma_rust2::XzReader::new(&mut left, false))?,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(&mut left).map_err(|e| format!("zstd: {e}"))?;
+            let decoder =
+                ruzstd::decoding::StreamingDecoder::new(&mut left).map_err(|e| format!("zstd: {e}"))?;
             all(decoder)?;
         }
         [b'0', b'7', b'0', b'7', b'0', b'1' | b'2', ..] => archive(&mut Reader::new(&mut left))?,
@@ -75,7 +76,7 @@ fn put<R: Read>(reader: &mut Reader<R>, entry: &Entry, hard_links: &mut HardLink
     if kind != FileType::Dir && entry.nlink > 1 {
         let key = (entry.dev.0, entry.dev.1, entry.ino);
         if let Some(first) = hard_links.get(&key) {
-                        files::link(first, &name).map_err(words)?;
+            files::link(first, &name).map_err(words)?;
             if entry.size == 0 {
                 return Ok(());
             }
@@ -105,11 +106,11 @@ fn put<R: Read>(reader: &mut Reader<R>, entry: &Entry, hard_links: &mut HardLink
         }
         FileType::Symlink => {
             let target = reader.read_data(entry, 4096)?;
-                        files::symlink(&target, &name).map_err(words)?;
+            files::symlink(&target, &name).map_err(words)?;
         }
         _ => {
             reader.skip_data(entry)?;
-                        let rdev = abi::stat::makedev(entry.rdev.0, entry.rdev.1);
+            let rdev = abi::stat::makedev(entry.rdev.0, entry.rdev.1);
             files::mknod(&name, kind.bits() | mode, rdev).map_err(words)?;
         }
     }

@@ -228,12 +228,21 @@ impl Data {
         }
         match &self.store {
             Store::Object(object) => {
-                if data { object.seek_data(offset) } else { object.seek_hole(offset) }
+                if data {
+                    object.seek_data(offset)
+                } else {
+                    object.seek_hole(offset)
+                }
             }
             Store::Pages(pages) => {
                 let first = offset / PAGE as u64;
                 let found = if data {
-                    pages.range(first..).next().map(|(i, _)| *i * PAGE as u64).filter(|&at| at < self.size).ok_or(ENXIO)?
+                    pages
+                        .range(first..)
+                        .next()
+                        .map(|(i, _)| *i * PAGE as u64)
+                        .filter(|&at| at < self.size)
+                        .ok_or(ENXIO)?
                 } else {
                     let mut index = first;
                     while pages.contains_key(&index) {

@@ -29,7 +29,8 @@ pub fn memfd_create(name: crate::syscall::UserPath, flags: u32) -> Result<Fd> {
     {
         return Err(EINVAL);
     }
-    let name = strncpy_from_user(name.0, NAME_MAX + 1).map_err(|e| if e == abi::errno::ENAMETOOLONG { EINVAL } else { e })?;
+    let name = strncpy_from_user(name.0, NAME_MAX + 1)
+        .map_err(|e| if e == abi::errno::ENAMETOOLONG { EINVAL } else { e })?;
     let mode = if flags & MFD_NOEXEC_SEAL != 0 { 0o666 } else { 0o777 };
     let file = shmem_file(&[b"memfd:", &name[..]].concat(), mode, 0)?;
     let seals = match flags {

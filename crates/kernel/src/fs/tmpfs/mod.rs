@@ -141,7 +141,9 @@ impl Options {
             match name {
                 "size" => options.pages = Some(bytes(value)?.div_ceil(PAGE as u64)),
                 "nr_blocks" => options.pages = Some(unlimited(crate::boot::parse_size(value).ok_or(EINVAL)?)),
-                "nr_inodes" => options.inodes = Some(unlimited(crate::boot::parse_size(value).ok_or(EINVAL)?)),
+                "nr_inodes" => {
+                    options.inodes = Some(unlimited(crate::boot::parse_size(value).ok_or(EINVAL)?))
+                }
                 "mode" => options.mode = Some(u32::from_str_radix(value, 8).map_err(|_| EINVAL)? & 0o7777),
                 "uid" => options.uid = Some(value.parse().map_err(|_| EINVAL)?),
                 "gid" => options.gid = Some(value.parse().map_err(|_| EINVAL)?),
@@ -170,7 +172,12 @@ fn bytes(value: &str) -> Result<u64> {
 }
 
 /// A new tmpfs of that type: devtmpfs is one as well.
-pub fn mount_as(fs_type: &'static FsType, source: &[u8], _flags: u32, data: &[u8]) -> Result<Arc<SuperBlock>> {
+pub fn mount_as(
+    fs_type: &'static FsType,
+    source: &[u8],
+    _flags: u32,
+    data: &[u8],
+) -> Result<Arc<SuperBlock>> {
     let options = if fs_type.name == "ramfs" { Options::default() } else { Options::parse(data)? };
     let half_of_memory = match crate::boot::memory_size() / 2 / PAGE as u64 {
         0 => u64::MAX,
@@ -179,7 +186,11 @@ pub fn mount_as(fs_type: &'static FsType, source: &[u8], _flags: u32, data: &[u8
     let default_pages = if fs_type.name == "ramfs" { u64::MAX } else { half_of_memory };
     let tmpfs = Tmpfs {
         max_pages: AtomicU64::new(options.pages.unwrap_or(default_pages)),
-        max_inodes: AtomicU64::new(options.inodes.unwrap_or(if fs_type.name == "ramfs" { u64::MAX } else { half_of_memory })),
+        max_inodes: AtomicU64::new(options.inodes.unwrap_or(if fs_type.name == "ramfs" {
+            u64::MAX
+        } else {
+            half_of_memory
+        })),
         pages: AtomicU64::new(0),
         inodes: AtomicU64::new(0),
         next_ino: AtomicU64::new(1),

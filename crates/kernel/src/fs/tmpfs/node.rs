@@ -320,8 +320,11 @@ impl InodeOps for Node {
                 }
             }
             let whiteout = NewInode { mode: FileType::CharDev.bits(), uid: 0, gid: 0, rdev: 0 };
-            let whiteout =
-                if flags & RENAME_WHITEOUT != 0 { Some(Node::make(&self.sb, &whiteout, None)?) } else { None };
+            let whiteout = if flags & RENAME_WHITEOUT != 0 {
+                Some(Node::make(&self.sb, &whiteout, None)?)
+            } else {
+                None
+            };
             if target.is_some() {
                 Node::unlinked(&*to.remove(new_name)?);
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::Result;
 use abi::cred::{CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
-use abi::errno::{EINVAL, ENOPKG, EPERM};
+use abi::errno::{EBADF, EINVAL, ENOPKG, EPERM};
 use abi::fcntl::{F_GETPIPE_SZ, F_SETPIPE_SZ, O_NOTIFICATION_PIPE, OpenFlags};
 
 use super::ring::SLOT;
@@ -14,6 +14,7 @@ use super::{Pipe, create_pipe};
 use crate::sync::{SpinLock, rank};
 use crate::task::current;
 use crate::uaccess::UserPtr;
+use crate::vfs::File;
 
 /// Slots of a new pipe: 64 KiB.
 const DEFAULT_SLOTS: usize = 16;
@@ -56,8 +57,9 @@ pub fn pipe2(fds: UserPtr<[i32; 2]>, flags: OpenFlags) -> Result<()> {
     copied
 }
 
-/// fcntl(2) F_GETPIPE_SZ and F_SETPIPE_SZ.
-pub fn fcntl(pipe: &Pipe, cmd: u32, arg: u64) -> Result<u64> {
+/// fcntl(2) F_GETPIPE_SZ and F_SETPIPE_SZ. EBADF for a file that is no pipe.
+pub fn fcntl(file: &File, cmd: u32, arg: u64) -> Result<u64> {
+    let pipe = Pipe::of(file).ok_or(EBADF)?;
     match cmd {
         F_GETPIPE_SZ => Ok((pipe.lock().capacity() * SLOT) as u64),
         F_SETPIPE_SZ => set_size(pipe, arg),

@@ -18,7 +18,7 @@ use abi::errno::{EAGAIN, ENOTTY, EPIPE};
 use abi::fcntl::OpenFlags;
 use abi::signal::{SI_USER, SIGPIPE, SigInfo};
 
-pub use calls::{pipe, pipe2};
+pub use calls::{fcntl, pipe, pipe2};
 pub use fifo::open_fifo;
 pub use ring::{Ring, SLOT};
 
@@ -232,10 +232,6 @@ impl FileOps for PipeEnd {
             }
             _ => Err(ENOTTY),
         }
-    }
-
-    fn fcntl(&self, _: &File, cmd: u32, arg: u64) -> Result<u64> {
-        calls::fcntl(&self.pipe, cmd, arg)
     }
 
     fn is_stream(&self) -> bool {
