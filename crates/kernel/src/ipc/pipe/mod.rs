@@ -234,10 +234,6 @@ impl FileOps for PipeEnd {
         }
     }
 
-    fn fcntl(&self, _: &File, cmd: u32, arg: u64) -> Result<u64> {
-        calls::fcntl(&self.pipe, cmd, arg)
-    }
-
     fn is_stream(&self) -> bool {
         true
     }
