@@ -18,7 +18,7 @@ use abi::errno::{EAGAIN, ENOTTY, EPIPE};
 use abi::fcntl::OpenFlags;
 use abi::signal::{SI_USER, SIGPIPE, SigInfo};
 
-pub use calls::{fcntl, pipe, pipe2};
+pub use calls::{pipe, pipe2};
 pub use fifo::open_fifo;
 pub use ring::{Ring, SLOT};
 
@@ -163,6 +163,10 @@ pub struct PipeEnd {
 }
 
 impl FileOps for PipeEnd {
+    fn fcntl(&self, _: &File, cmd: u32, arg: u64) -> Result<u64> {
+        calls::fcntl(&self.pipe, cmd, arg)
+    }
+
     fn read(&self, _: &File, dest: &mut IovDest<'_>, _: &mut u64) -> Result<usize> {
         if dest.remaining() == 0 {
             return Ok(0);
