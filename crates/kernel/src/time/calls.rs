@@ -65,6 +65,7 @@ pub fn settimeofday(tv: UserPtr<Timeval>, tz: UserPtr<Timezone>) -> Result<()> {
         }
         TIMEZONE.0.store(zone.tz_minuteswest, Ordering::Relaxed);
         TIMEZONE.1.store(zone.tz_dsttime, Ordering::Relaxed);
+        host::vdso::set_timezone(zone.tz_minuteswest, zone.tz_dsttime);
     }
     time.map_or(Ok(()), set_realtime)
 }

@@ -35,14 +35,16 @@ pub(super) trait ClockSetWatch: Send + Sync {
 }
 
 fn boot() -> (u64, u64) {
-    *BOOT.get_or_init(|| {
-        let boot = (host::clock::monotonic(), host::clock::boottime());
-        publish(boot);
-        boot
-    })
+    *BOOT.get_or_init(|| (host::clock::monotonic(), host::clock::boottime()))
 }
 
-fn publish(boot: (u64, u64)) {
+/// Tells the vDSO, once the host's part of it is there, what the guest's clocks are.
+pub fn init() {
+    publish();
+}
+
+fn publish() {
+    let boot = boot();
     let offset = REALTIME_OFFSET.load(Ordering::SeqCst);
     host::vdso::set_offsets((boot.0 as i64).wrapping_neg(), (boot.1 as i64).wrapping_neg(), offset);
 }
@@ -270,7 +272,7 @@ pub(super) fn set_tai_offset(seconds: i32) {
 }
 
 fn was_set() {
-    publish(boot());
+    publish();
     SET_COUNT.fetch_add(1, Ordering::SeqCst);
     SET_QUEUE.wake_all();
     let watchers: Vec<_> = {

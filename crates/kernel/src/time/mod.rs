@@ -27,7 +27,7 @@ pub mod sleep;
 pub mod timerfd;
 
 pub use adjtimex::{adjtimex, clock_adjtime};
-pub use clock::{Clock, ClockId, clock_now, now_realtime, since_boot};
+pub use clock::{Clock, ClockId, clock_now, init, now_realtime, since_boot};
 pub use cpu::{CpuTimer, run_cpu_timers, update_cpu_deadline};
 pub(crate) use itimer::rearm_real as rearm_itimer_real;
 pub use posix_timer::{PosixTimer, exec_timers, exit_timers};
