@@ -122,8 +122,14 @@ fn leaving_threads_are_dead() {
     for nr in [libc::SYS_exit, libc::SYS_exit_group] {
         let (space, mut thread) = guest(landing());
         aim(&space, &mut thread, nr, [0; 6]);
-        let deadline = host::clock::monotonic() + 20_000_000;
-        assert_eq!(thread.run(&cpu, Wait::Until(deadline), &mut || Wait::Interrupt), Event::Dead);
+        let mut run = || {
+            let deadline = host::clock::monotonic() + 20_000_000;
+            thread.run(&cpu, Wait::Until(deadline), &mut || Wait::Interrupt)
+        };
+        // On a busy host it may be stopped before it leaves.
+        let events: Vec<Event> =
+            (0..50).map(|_| run()).skip_while(|event| *event == Event::Interrupted).collect();
+        assert!(!events.is_empty() && events.iter().all(|event| *event == Event::Dead), "{events:?}");
     }
 }
 

@@ -190,6 +190,7 @@ fn objects_are_shared() {
 
 code! {
     int80: "mov eax, 20", "int 0x80", "nop", "nop";
+    segments: "mov rbx, fs:[0]", "mov rbp, gs:[8]", "syscall";
     strange: "mov rax, rbx", "syscall", "nop";
 }
 
@@ -242,4 +243,23 @@ fn several_vcpus() {
         })
         .collect();
     vcpus.into_iter().for_each(|vcpu| vcpu.join().unwrap());
+}
+
+#[test]
+fn segment_bases_go_both_ways() {
+    let cpu = Cpu::new(0);
+    let (space, mut thread) = guest(segments());
+    for n in 1..20u64 {
+        space.write(STACK - 64, &n.to_le_bytes());
+        thread.regs_mut().rip = CODE;
+        thread.regs_mut().fs_base = STACK - 64;
+        thread.regs_mut().gs_base = STACK - 72;
+        syscall(&mut thread, &cpu);
+        let regs = *thread.regs();
+        assert_eq!((regs.rbx, regs.rbp, regs.fs_base, regs.gs_base), (n, n, STACK - 64, STACK - 72));
+    }
+    // What no processor takes as an address is made into one it does.
+    thread.regs_mut().rip = CODE;
+    thread.regs_mut().fs_base = 1 << 63;
+    assert!(matches!(run(&mut thread, &cpu), Event::Fault(_)));
 }
