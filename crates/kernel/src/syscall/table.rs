@@ -121,6 +121,8 @@ syscalls! {
     FCNTL vfs::fcntl::fcntl(fd, cmd, arg);
     IOCTL vfs::fcntl::ioctl(fd, cmd, arg);
     FLOCK vfs::fcntl::flock(fd, operation);
+    NAME_TO_HANDLE_AT vfs::handles::name_to_handle_at(dirfd, path, handle, mount_id, flags);
+    OPEN_BY_HANDLE_AT vfs::handles::open_by_handle_at(mount_fd, handle, flags);
 
     // vfs: attributes
     STAT vfs::stat_calls::stat(path, buf);

@@ -314,8 +314,5 @@ fn close_on_exec(task: &Task) {
         let shared = task.set_files(Some(files.clone()));
         drop(shared);
     }
-    for (_, file) in files.remove_where(|_, cloexec| cloexec) {
-        let _ = file.ops.flush(&file);
-        drop(file);
-    }
+    crate::vfs::close_on_exec(&files);
 }

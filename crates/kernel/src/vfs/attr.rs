@@ -107,7 +107,8 @@ fn change_owner(path: &Path, uid: u32, gid: u32) -> Result<()> {
     let own = attr.uid == cred.fsuid;
     let may_uid = uid.is_none_or(|uid| own && uid == attr.uid);
     let may_gid = gid.is_none_or(|gid| own && (gid == attr.gid || cred.in_group(gid)));
-    if !(may_uid && may_gid) && !cred.capable(CAP_CHOWN) {
+    let allowed = (may_uid && may_gid) || cred.capable(CAP_CHOWN);
+    if !allowed {
         return Err(EPERM);
     }
     let mut change = SetAttr { uid, gid, ..SetAttr::default() };

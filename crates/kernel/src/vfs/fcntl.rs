@@ -140,9 +140,7 @@ pub fn fcntl(fd: Fd, cmd: u32, arg: u64) -> Result<u64> {
         F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX | F_SETSIG | F_GETSIG | F_GETOWNER_UIDS => {
             owner(&file, cmd, arg)
         }
-        F_SETPIPE_SZ | F_GETPIPE_SZ => {
-            crate::ipc::pipe::fcntl(crate::ipc::pipe::Pipe::of(&file).ok_or(abi::errno::EBADF)?, cmd, arg)
-        }
+        F_SETPIPE_SZ | F_GETPIPE_SZ if file.inode().kind != FileType::Fifo => Err(EBADF),
         // Nobody holds a lease: there are none.
         F_GETLEASE => Ok(F_UNLCK as u64),
         F_SETLEASE | F_NOTIFY => Err(EINVAL),

@@ -28,6 +28,7 @@ pub mod fcntl;
 mod fdtable;
 pub mod file;
 mod fs_struct;
+pub mod handles;
 pub mod inode;
 mod iov;
 pub mod links;

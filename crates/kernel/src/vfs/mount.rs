@@ -160,6 +160,9 @@ fn take_off(mnt: &Arc<Mount>) {
     drop((removed, at));
 }
 
+/// A mount and its copy in another name space.
+pub type MountPair = (Arc<Mount>, Arc<Mount>);
+
 /// A tree of mounts: CLONE_NEWNS.
 pub struct MountNamespace {
     /// All mounts, in the order of mounting; the first is the root.
@@ -287,7 +290,7 @@ impl MountNamespace {
     }
 
     /// A copy for CLONE_NEWNS: the same file systems at the same places. The second part says which mount became which.
-    pub fn copy(&self) -> (Arc<MountNamespace>, Vec<(Arc<Mount>, Arc<Mount>)>) {
+    pub fn copy(&self) -> (Arc<MountNamespace>, Vec<MountPair>) {
         let _guard = lock_namespace();
         let old = self.list();
         let new: Vec<_> = old.iter().map(|m| Mount::new(&m.sb, &m.root, m.flags())).collect();

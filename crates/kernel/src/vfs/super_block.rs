@@ -125,9 +125,11 @@ pub struct FsType {
     /// See [`SuperBlock::cache_negative`].
     pub cache_negative: bool,
     /// mount(2): source, MS_* flags of the super block, and the option string.
-    pub mount:
-        fn(fs_type: &'static FsType, source: &[u8], flags: u32, data: &[u8]) -> Result<Arc<SuperBlock>>,
+    pub mount: MountFn,
 }
+
+/// Makes a super block: of the type, with source, MS_* flags and option string.
+pub type MountFn = fn(&'static FsType, &[u8], u32, &[u8]) -> Result<Arc<SuperBlock>>;
 
 static FILESYSTEMS: SpinLock<Vec<&'static FsType>> = SpinLock::new(rank::LEAF, Vec::new());
 static NEXT_ANON_DEV: AtomicU32 = AtomicU32::new(1);
