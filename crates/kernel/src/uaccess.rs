@@ -136,12 +136,12 @@ pub fn path_from_user(addr: u64) -> Result<Vec<u8>> {
 
 /// The destination of read(2).
 pub fn user_dest(addr: u64, len: usize) -> Result<IovDest<'static>> {
-    Ok(IovDest::user(current().mm()?, vec![(addr, len.min(MAX_RW_COUNT))]))
+    Ok(IovDest::user_one(current().mm()?, (addr, len.min(MAX_RW_COUNT))))
 }
 
 /// The source of write(2).
 pub fn user_source(addr: u64, len: usize) -> Result<IovSource<'static>> {
-    Ok(IovSource::user(current().mm()?, vec![(addr, len.min(MAX_RW_COUNT))]))
+    Ok(IovSource::user_one(current().mm()?, (addr, len.min(MAX_RW_COUNT))))
 }
 
 /// Reads an array of `struct iovec`: addresses and lengths, cut at [`MAX_RW_COUNT`]. EINVAL for more than IOV_MAX or a

@@ -13,8 +13,36 @@ use crate::mm::Mm;
 /// One piece of guest memory: address and length.
 pub type Segment = (u64, usize);
 
+/// Pieces of guest memory. Most calls have one, which needs no allocation.
+enum Segments {
+    One([Segment; 1]),
+    Many(Vec<Segment>),
+}
+
+impl core::ops::Deref for Segments {
+    type Target = [Segment];
+    fn deref(&self) -> &[Segment] {
+        match self {
+            Segments::One(one) => one,
+            Segments::Many(many) => many,
+        }
+    }
+}
+
+impl From<Segment> for Segments {
+    fn from(one: Segment) -> Segments {
+        Segments::One([one])
+    }
+}
+
+impl From<Vec<Segment>> for Segments {
+    fn from(many: Vec<Segment>) -> Segments {
+        Segments::Many(many)
+    }
+}
+
 enum Memory<B> {
-    User { mm: Arc<Mm>, segments: Vec<Segment> },
+    User { mm: Arc<Mm>, segments: Segments },
     Kernel(B),
 }
 
@@ -37,7 +65,13 @@ impl<'a> IovDest<'a> {
     /// Guest memory: `segments` lie in `mm`.
     pub fn user(mm: Arc<Mm>, segments: Vec<Segment>) -> IovDest<'static> {
         let remaining = segments.iter().map(|s| s.1).sum();
-        IovDest { memory: Memory::User { mm, segments }, at: (0, 0), remaining }
+        IovDest { memory: Memory::User { mm, segments: segments.into() }, at: (0, 0), remaining }
+    }
+
+    /// Guest memory in one piece.
+    pub fn user_one(mm: Arc<Mm>, segment: Segment) -> IovDest<'static> {
+        let remaining = segment.1;
+        IovDest { memory: Memory::User { mm, segments: segment.into() }, at: (0, 0), remaining }
     }
 
     /// A buffer of the kernel.
@@ -108,7 +142,13 @@ impl<'a> IovSource<'a> {
     /// Guest memory: `segments` lie in `mm`.
     pub fn user(mm: Arc<Mm>, segments: Vec<Segment>) -> IovSource<'static> {
         let remaining = segments.iter().map(|s| s.1).sum();
-        IovSource { memory: Memory::User { mm, segments }, at: (0, 0), remaining }
+        IovSource { memory: Memory::User { mm, segments: segments.into() }, at: (0, 0), remaining }
+    }
+
+    /// Guest memory in one piece.
+    pub fn user_one(mm: Arc<Mm>, segment: Segment) -> IovSource<'static> {
+        let remaining = segment.1;
+        IovSource { memory: Memory::User { mm, segments: segment.into() }, at: (0, 0), remaining }
     }
 
     /// A buffer of the kernel.
