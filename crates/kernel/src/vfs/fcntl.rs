@@ -12,6 +12,7 @@ use abi::signal::NSIG;
 use super::file::FileOwner;
 use super::namei::is_owner;
 use super::{Fd, File, FileMode, FileType, FilesStruct, locks, notify};
+use crate::ipc::pipe;
 use crate::task::{current, pid};
 use crate::uaccess::UserPtr;
 
@@ -140,7 +141,7 @@ pub fn fcntl(fd: Fd, cmd: u32, arg: u64) -> Result<u64> {
         F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX | F_SETSIG | F_GETSIG | F_GETOWNER_UIDS => {
             owner(&file, cmd, arg)
         }
-        F_SETPIPE_SZ | F_GETPIPE_SZ if file.inode().kind != FileType::Fifo => Err(EBADF),
+        F_SETPIPE_SZ | F_GETPIPE_SZ => pipe::fcntl(pipe::Pipe::of(&file).ok_or(EBADF)?, cmd, arg),
         // Nobody holds a lease: there are none.
         F_GETLEASE => Ok(F_UNLCK as u64),
         F_SETLEASE | F_NOTIFY => Err(EINVAL),
