@@ -119,7 +119,7 @@ pub fn run(config: Config) -> Result<Outcome, String> {
     time::since_boot();
     printk::set_console_level(config.loglevel);
     host::machine::init(host::machine::Config { ncpus: config.ncpus, ..Default::default() })?;
-    crate::time::init();
+    time::init();
     power::set_machine(config.mem, &config.cmdline, config.panic_timeout);
     if let Some(only) = &config.trace {
         crate::syscall::set_trace(only.clone());

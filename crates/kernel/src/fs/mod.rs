@@ -4,8 +4,8 @@ pub mod devpts;
 pub mod devtmpfs;
 pub mod hostfs;
 pub mod initramfs;
-pub mod overlay;
 pub mod kernfs;
+pub mod overlay;
 pub mod pipefs;
 pub mod pseudo;
 #[cfg(test)]

@@ -110,7 +110,13 @@ fn set(tty: &Arc<Tty>, termios: Termios, when: When) -> Result<()> {
         if when == When::DrainedAndFlushed {
             inner.discipline.flush_input();
         }
+        let before = packet_flow_bits(&inner.discipline);
         inner.discipline.set_termios(termios);
+        let after = packet_flow_bits(&inner.discipline);
+        drop(inner);
+        if after != before {
+            tty.driver.packet(after);
+        }
     }
     tty.push_output();
     tty.read_queue.wake_all();
@@ -213,8 +219,8 @@ fn from_termio(now: &Termios, old: &Termio) -> Termios {
     new
 }
 
-/// Whether a pty's master must tell about flow control by packets.
-pub fn packet_flow_bits(discipline: &NTty) -> u8 {
+/// Whether a pty's master may do flow control with the usual keys by itself, as packets tell it.
+fn packet_flow_bits(discipline: &NTty) -> u8 {
     let t = &discipline.termios;
     let usual = t.c_iflag & IXON != 0 && t.c_cc[VSTOP] == 0o23 && t.c_cc[VSTART] == 0o21;
     (if usual { TIOCPKT_DOSTOP } else { TIOCPKT_NOSTOP }) as u8

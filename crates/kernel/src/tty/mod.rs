@@ -257,11 +257,13 @@ impl Tty {
         self.write_queue.wake_all();
     }
 
-    /// Makes a hung-up terminal usable again: its other side is there anew.
+    /// Makes a hung-up terminal that nobody has open usable again: its other side is there.
     fn revive(&self) {
         let mut inner = self.inner.lock();
-        inner.hung_up = false;
-        inner.discipline.flush_input();
+        if inner.hung_up && inner.opens == 0 {
+            inner.hung_up = false;
+            inner.discipline.flush_input();
+        }
     }
 }
 

@@ -153,6 +153,7 @@ pub fn open_slave(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Box<dyn FileOp
     if pair.master.locked.load(Ordering::SeqCst) {
         return Err(EIO);
     }
+    pair.slave.revive();
     file::open(pair.slave.clone(), flags)
 }
 

@@ -15,7 +15,7 @@ use abi::Result;
 use abi::errno::{EAGAIN, ENOENT, ENOTDIR};
 use hashbrown::HashMap;
 
-use super::{Inode, Mount, SuperBlock, dcache};
+use super::{Inode, Mount, SuperBlock, dcache, notify};
 use crate::sync::{SpinLock, rank};
 
 /// A place in the name space: which mount shows it, and the dentry.
@@ -328,6 +328,11 @@ impl Dentry {
 
 impl Drop for Dentry {
     fn drop(&mut self) {
+        if *self.unhashed.get_mut()
+            && let Some(inode) = &self.inode
+        {
+            notify::name_dropped(inode);
+        }
         // A chain of removed directories may be as long as the guest likes: not by recursion.
         let mut next = self.place.get_mut().parent.take();
         while let Some(parent) = next {

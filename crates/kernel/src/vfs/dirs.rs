@@ -6,7 +6,7 @@ use abi::Result;
 use abi::cred::CAP_SYS_CHROOT;
 use abi::errno::*;
 use abi::fcntl::AT_REMOVEDIR;
-use abi::inotify::{IN_ACCESS, IN_DELETE_SELF};
+use abi::inotify::IN_ACCESS;
 use abi::stat::{DIRENT64_NAME_OFFSET, DT_DIR};
 
 use super::file::Readdir;
@@ -177,8 +177,8 @@ pub fn remove_dir(parent: &Parent) -> Result<()> {
     victim.unhash();
     drop(victim_guard);
     drop(guard);
+    drop(victim);
     notify::deleted(&dir, &inode, &parent.name);
-    notify::on_inode(&inode, IN_DELETE_SELF);
     Ok(())
 }
 

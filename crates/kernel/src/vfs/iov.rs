@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use abi::Result;
 use abi::errno::EFAULT;
+use abi::fcntl::OpenFlags;
 
+use super::File;
 use crate::mm::Mm;
 
 /// One piece of guest memory: address and length.
@@ -59,6 +61,8 @@ pub struct IovSource<'a> {
     memory: Memory<&'a [u8]>,
     at: (usize, usize),
     remaining: usize,
+    /// RWF_APPEND, RWF_NOAPPEND: instead of the file's O_APPEND.
+    append: Option<bool>,
 }
 
 impl<'a> IovDest<'a> {
@@ -142,23 +146,43 @@ impl<'a> IovSource<'a> {
     /// Guest memory: `segments` lie in `mm`.
     pub fn user(mm: Arc<Mm>, segments: Vec<Segment>) -> IovSource<'static> {
         let remaining = segments.iter().map(|s| s.1).sum();
-        IovSource { memory: Memory::User { mm, segments: segments.into() }, at: (0, 0), remaining }
+        IovSource {
+            memory: Memory::User { mm, segments: segments.into() },
+            at: (0, 0),
+            remaining,
+            append: None,
+        }
     }
 
     /// Guest memory in one piece.
     pub fn user_one(mm: Arc<Mm>, segment: Segment) -> IovSource<'static> {
         let remaining = segment.1;
-        IovSource { memory: Memory::User { mm, segments: segment.into() }, at: (0, 0), remaining }
+        IovSource {
+            memory: Memory::User { mm, segments: segment.into() },
+            at: (0, 0),
+            remaining,
+            append: None,
+        }
     }
 
     /// A buffer of the kernel.
     pub fn kernel(buf: &'a [u8]) -> IovSource<'a> {
-        IovSource { remaining: buf.len(), memory: Memory::Kernel(buf), at: (0, 0) }
+        IovSource { remaining: buf.len(), memory: Memory::Kernel(buf), at: (0, 0), append: None }
     }
 
     /// Bytes left.
     pub fn remaining(&self) -> usize {
         self.remaining
+    }
+
+    /// Whether this write goes to the end of `file`, wherever its position is.
+    pub fn appends(&self, file: &File) -> bool {
+        self.append.unwrap_or_else(|| file.flags().contains(OpenFlags::APPEND))
+    }
+
+    /// RWF_APPEND, or RWF_NOAPPEND if false.
+    pub fn set_append(&mut self, append: bool) {
+        self.append = Some(append);
     }
 
     /// Gives out no more than `len` further bytes.

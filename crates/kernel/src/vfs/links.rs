@@ -6,14 +6,14 @@ use abi::Result;
 use abi::cred::{CAP_DAC_READ_SEARCH, CAP_MKNOD};
 use abi::errno::*;
 use abi::fcntl::*;
-use abi::inotify::{IN_ATTRIB, IN_DELETE_SELF};
+use abi::inotify::IN_ATTRIB;
 
 use super::dirs::same_mount;
 use super::namei::{
     LastKind, LookupFlags, MAY_WRITE, Parent, create_entry, inherit, lookup_parent, may_create, may_delete,
     path_at, permission, want_write,
 };
-use super::{Dentry, Fd, FileType, Inode, notify};
+use super::{Dentry, Fd, FileType, notify};
 use crate::sync::{Mutex, MutexGuard};
 use crate::syscall::UserPath;
 use crate::task::{Cred, current};
@@ -38,17 +38,10 @@ pub fn remove_file(parent: &Parent) -> Result<()> {
     dir.ops.unlink(&dir, &parent.name, &inode)?;
     victim.unhash();
     drop(guard);
+    notify::on_inode(&inode, IN_ATTRIB);
+    drop(victim);
     notify::deleted(&dir, &inode, &parent.name);
-    gone(&inode);
     Ok(())
-}
-
-/// A link of the file is gone: perhaps the last.
-fn gone(inode: &Inode) {
-    if notify::active() {
-        let last = inode.getattr().is_ok_and(|a| a.nlink == 0);
-        notify::on_inode(inode, if last { IN_DELETE_SELF } else { IN_ATTRIB });
-    }
 }
 
 /// symlink(2)
@@ -192,11 +185,10 @@ pub fn do_rename(old: (Fd, &[u8]), new: (Fd, &[u8]), flags: u32) -> Result<()> {
         None => source.move_to(&new.path.dentry, to),
     }
     drop(target_guard);
-    notify::moved((&*old_dir, from), (&*new_dir, to), &inode);
-    match target_inode {
-        Some(target) if exchange => notify::moved((&*new_dir, to), (&*old_dir, from), &target),
-        Some(target) => gone(&target),
-        None => {}
+    let replaced = target_inode.as_deref().filter(|_| !exchange);
+    notify::moved((&*old_dir, from), (&*new_dir, to), &inode, replaced);
+    if let Some(target) = target_inode.filter(|_| exchange) {
+        notify::moved((&*new_dir, to), (&*old_dir, from), &target, None);
     }
     Ok(())
 }

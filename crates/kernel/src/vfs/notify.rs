@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use abi::inotify::{IN_CREATE, IN_DELETE, IN_ISDIR, IN_MOVED_FROM, IN_MOVED_TO};
+use abi::inotify::{
+    IN_ATTRIB, IN_CREATE, IN_DELETE, IN_DELETE_SELF, IN_ISDIR, IN_MOVE_SELF, IN_MOVED_FROM, IN_MOVED_TO,
+};
 
 use super::inode::InodeWatch;
 use super::{Dentry, File, Inode};
@@ -65,10 +67,21 @@ fn dir_bit(inode: &Inode) -> u32 {
     if inode.is_dir() { IN_ISDIR } else { 0 }
 }
 
+/// Inotify doesn't say of a directory's own events that it is one.
+const SELF: u32 = IN_MOVE_SELF | IN_DELETE_SELF;
+
 /// `mask` happened to `inode` itself: its own watches are told.
 pub fn on_inode(inode: &Inode, mask: u32) {
     if active() {
-        tell(inode, mask | dir_bit(inode), 0, None);
+        let dir = if mask & SELF != 0 { 0 } else { dir_bit(inode) };
+        tell(inode, mask | dir, 0, None);
+    }
+}
+
+/// The last user of a name that is gone has let go of it: with the last link that is the end of the file.
+pub(super) fn name_dropped(inode: &Inode) {
+    if active() && inode.getattr().is_ok_and(|a| a.nlink == 0) {
+        on_inode(inode, IN_DELETE_SELF);
     }
 }
 
@@ -114,12 +127,15 @@ pub fn deleted(dir: &Inode, child: &Inode, name: &[u8]) {
     in_dir(dir, child, Event::named(IN_DELETE, 0, name));
 }
 
-/// A name went from one directory to another (or to another name in the same one).
-pub fn moved(from: (&Inode, &[u8]), to: (&Inode, &[u8]), child: &Inode) {
+/// A name went from one directory to another (or to another name in the same one), perhaps in place of `target`.
+pub fn moved(from: (&Inode, &[u8]), to: (&Inode, &[u8]), child: &Inode, target: Option<&Inode>) {
     if active() {
         let cookie = next_cookie();
         in_dir(from.0, child, Event::named(IN_MOVED_FROM, cookie, from.1));
         in_dir(to.0, child, Event::named(IN_MOVED_TO, cookie, to.1));
-        on_inode(child, abi::inotify::IN_MOVE_SELF);
+        if let Some(target) = target {
+            on_inode(target, IN_ATTRIB);
+        }
+        on_inode(child, IN_MOVE_SELF);
     }
 }

@@ -9,7 +9,7 @@ use abi::fcntl::OpenFlags;
 use abi::inotify::{IN_ACCESS, IN_MODIFY};
 use abi::resource::{RLIM_INFINITY, RLIMIT_FSIZE};
 use abi::signal::{SI_KERNEL, SIGXFSZ, SigInfo};
-use abi::stat::{S_ISGID, S_ISUID, S_IXGRP};
+use abi::stat::{S_ISGID, S_ISUID, S_IXGRP, major, minor};
 use abi::uio::*;
 
 use super::{Fd, File, FileMode, FileType, Inode, IovDest, IovSource, SetAttr, notify};
@@ -108,10 +108,17 @@ pub fn pwritev2(
 ) -> Result<usize> {
     let pos = if pos == -1 { None } else { Some(checked_pos(pos)?) };
     let file = fd.io()?;
-    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC) != 0 {
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOAPPEND) != 0 {
         return Err(EOPNOTSUPP);
     }
-    let written = do_write(&file, &mut vector_source(iov, count)?, pos)?;
+    let mut src = vector_source(iov, count)?;
+    match flags & (RWF_APPEND | RWF_NOAPPEND) {
+        0 => {}
+        RWF_APPEND => src.set_append(true),
+        RWF_NOAPPEND => src.set_append(false),
+        _ => return Err(EINVAL),
+    }
+    let written = do_write(&file, &mut src, pos)?;
     if flags & (RWF_DSYNC | RWF_SYNC) != 0 && written > 0 {
         file.ops.fsync(&file, flags & RWF_SYNC == 0)?;
     }
@@ -210,7 +217,7 @@ fn limit_size(file: &File, src: &mut IovSource<'_>, pos: u64) -> Result<()> {
     if limit == RLIM_INFINITY {
         return Ok(());
     }
-    let pos = if file.flags().contains(OpenFlags::APPEND) { file.inode().getattr()?.size } else { pos };
+    let pos = if src.appends(file) { file.inode().getattr()?.size } else { pos };
     check_fsize(pos)?;
     src.truncate(usize::try_from(limit - pos).unwrap_or(usize::MAX));
     Ok(())
@@ -256,7 +263,7 @@ pub fn sendfile(out_fd: Fd, in_fd: Fd, offset: UserPtr<i64>, count: usize) -> Re
     if !input.mode.contains(FileMode::READ) || !output.mode.contains(FileMode::WRITE) {
         return Err(EBADF);
     }
-    if output.flags().contains(OpenFlags::APPEND) || input.inode().is_dir() {
+    if output.flags().contains(OpenFlags::APPEND) || !can_send(&input)? {
         return Err(EINVAL);
     }
     let mut pos = match offset.non_null() {
@@ -272,6 +279,18 @@ pub fn sendfile(out_fd: Fd, in_fd: Fd, offset: UserPtr<i64>, count: usize) -> Re
         offset.write_if(&(pos as i64))?;
     }
     outcome
+}
+
+/// What sendfile(2) reads from: files, and the memory devices that give bytes.
+fn can_send(input: &File) -> Result<bool> {
+    match input.inode().kind {
+        FileType::Regular | FileType::BlockDev => Ok(input.mode.contains(FileMode::SEEK)),
+        FileType::CharDev => {
+            let rdev = input.inode().getattr()?.rdev;
+            Ok(major(rdev) == 1 && matches!(minor(rdev), 5 | 7 | 8 | 9))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// copy_file_range(2)

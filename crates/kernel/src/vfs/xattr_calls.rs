@@ -157,6 +157,9 @@ fn read_name(name: UserPath) -> Result<Vec<u8>> {
 
 fn check(inode: &Inode, name: &[u8], access: Access, cred: &Cred) -> Result<()> {
     let write = access & MAY_WRITE != 0;
+    if matches!(name, b"user." | b"trusted." | b"security." | b"system.") {
+        return Err(EINVAL);
+    }
     let denied = |absent| Err(if write { EPERM } else { absent });
     if name.starts_with(b"user.") {
         if !matches!(inode.kind, FileType::Regular | FileType::Dir) {

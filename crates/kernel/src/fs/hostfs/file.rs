@@ -105,7 +105,7 @@ impl FileOps for HostFile {
 
     fn write(&self, file: &File, src: &mut IovSource<'_>, pos: &mut u64) -> Result<usize> {
         let flags = file.flags();
-        let append = flags.contains(OpenFlags::APPEND);
+        let append = src.appends(file);
         let _writer = file.inode().rwsem.lock();
         let done = with_buffer(src.remaining(), |buffer| {
             let mut done = 0;

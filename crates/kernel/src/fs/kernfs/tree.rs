@@ -95,7 +95,12 @@ impl Tree {
     pub fn entry(&self, index: u64) -> Option<Entry> {
         let Body::Dir(children) = &self.body else { return None };
         let child = children.lock().get(usize::try_from(index).ok()?)?.clone();
-        Some(Entry { pos: index + 2, name: child.name.clone().into_bytes(), kind: child.file_type(), ino: None })
+        Some(Entry {
+            pos: index + 2,
+            name: child.name.clone().into_bytes(),
+            kind: child.file_type(),
+            ino: None,
+        })
     }
 
     /// What is behind its inode.
@@ -149,7 +154,10 @@ pub fn var<T: Into<Vec<u8>>>(
 }
 
 /// A symbolic link.
-pub fn link<T: Into<Vec<u8>>>(name: &str, target: impl Fn() -> Result<T> + Send + Sync + 'static) -> Arc<Tree> {
+pub fn link<T: Into<Vec<u8>>>(
+    name: &str,
+    target: impl Fn() -> Result<T> + Send + Sync + 'static,
+) -> Arc<Tree> {
     Tree::new(name, 0o777, Body::Link(Box::new(move || target().map(Into::into))))
 }
 

@@ -68,7 +68,7 @@ impl FileOps for TmpfsFile {
         let fs = tmpfs_of(node.sb());
         Self::sealed(node, F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)?;
         let _writers = inode.rwsem.lock();
-        if file.flags().contains(OpenFlags::APPEND) {
+        if src.appends(file) {
             *pos = node.lock().data()?.size();
         }
         let mut done = 0;
