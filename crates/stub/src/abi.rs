@@ -78,6 +78,9 @@ pub mod command {
     pub const COPY_OUT: u32 = 6;
     /// Copy `len` bytes from the data area to guest memory at `addr`; `ret` is the count.
     pub const COPY_IN: u32 = 7;
+    /// Replace the 32-bit word at `addr` by the upper half of `len` if it is its lower half; `ret` is what was there, or
+    /// minus EFAULT.
+    pub const COMPARE_EXCHANGE: u32 = 8;
 }
 
 /// Operations in a batch.

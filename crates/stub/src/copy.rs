@@ -87,7 +87,40 @@ pub fn guest(window: &Window, to_guest: bool) -> u64 {
     len - unsafe { stub_copy(to, from, len) }
 }
 
+unsafe extern "C" {
+    /// Compares and exchanges a word; what was there, or minus EFAULT where the page may not be written.
+    fn stub_cmpxchg(addr: u64, old: u32, new: u32) -> u64;
+    fn stub_cmpxchg_insn();
+    fn stub_cmpxchg_fault();
+}
+
+global_asm!(
+    ".globl stub_cmpxchg",
+    ".globl stub_cmpxchg_insn",
+    ".globl stub_cmpxchg_fault",
+    "stub_cmpxchg:",
+    "mov eax, esi",
+    "stub_cmpxchg_insn:",
+    "lock cmpxchg dword ptr [rdi], edx",
+    "mov eax, eax",
+    "ret",
+    "stub_cmpxchg_fault:",
+    "mov rax, -14",
+    "ret",
+);
+
+/// The compare-and-exchange that the window asks for, on guest memory.
+pub fn compare_exchange(window: &Window) -> u64 {
+    let words = window.len.load(Relaxed);
+    // SAFETY: whatever the address is, it is the guest's memory; a fault ends the attempt.
+    unsafe { stub_cmpxchg(window.addr.load(Relaxed), words as u32, (words >> 32) as u32) }
+}
+
 /// Where to go on after a fault at `rip` in the stub's text; none if no fault is expected there.
 pub fn fixup(rip: u64) -> Option<u64> {
-    (rip == stub_copy_insn as *const () as u64).then_some(stub_copy_done as *const () as u64)
+    match rip {
+        _ if rip == stub_copy_insn as *const () as u64 => Some(stub_copy_done as *const () as u64),
+        _ if rip == stub_cmpxchg_insn as *const () as u64 => Some(stub_cmpxchg_fault as *const () as u64),
+        _ => None,
+    }
 }

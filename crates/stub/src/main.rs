@@ -176,6 +176,7 @@ fn serve(window: &Window, context: &mut UContext) {
                 let n = copy::guest(window, command == command::COPY_IN);
                 window.ret.store(n, Relaxed);
             }
+            command::COMPARE_EXCHANGE => window.ret.store(copy::compare_exchange(window), Relaxed),
             _ => window.ret.store(0, Relaxed),
         }
         close_all(&fds);

@@ -1,5 +1,6 @@
 //! One guest thread: its orders to the stub, but for running the guest (`run`) and its vector state (`fp`).
 
+use super::TASK_SIZE;
 use super::abi::*;
 use super::notify::{self, Order};
 use super::op::{Descriptors, MemOp};
@@ -86,6 +87,25 @@ impl StubThread {
             Ok(()) => Ok(()),
             Err(Failure::Op(index, errno)) => Err((index, errno)),
             Err(Failure::Dead) => Err((0, ESRCH)),
+        }
+    }
+
+    /// Replaces the word at the guest address `addr` by `new` if it is `old`, in one atomic step; what was there. EFAULT
+    /// where the guest could not write, EINVAL for an unaligned address.
+    pub fn compare_exchange(&mut self, addr: u64, old: u32, new: u32) -> Result<u32> {
+        if addr & 3 != 0 {
+            return Err(EINVAL);
+        }
+        if addr >= TASK_SIZE {
+            return Err(EFAULT);
+        }
+        let window = self.mapping.get();
+        window.addr.store(addr, Relaxed);
+        window.len.store(u64::from(old) | u64::from(new) << 32, Relaxed);
+        match self.order(command::COMPARE_EXCHANGE, 0) {
+            Ok(found) => u32::try_from(found).map_err(|_| EFAULT),
+            Err(Failure::Op(_, errno)) => Err(errno),
+            Err(Failure::Dead) => Err(ESRCH),
         }
     }
 

@@ -157,6 +157,28 @@ fn failed_operations_name_themselves() {
 }
 
 #[test]
+fn words_are_compared_and_exchanged() {
+    let (space, mut thread) = guest(touch());
+    let (word, readable) = (0x6000_0000u64, 0x7000_0000u64);
+    thread.batch(vec![anonymous(word, PAGE, RW), anonymous(readable, PAGE, 1)]).unwrap();
+    let read = |addr| {
+        let mut bytes = [0; 4];
+        (space.read(addr, &mut bytes) == 4).then(|| u32::from_ne_bytes(bytes))
+    };
+    assert_eq!(thread.compare_exchange(word, 1, 2), Ok(0));
+    assert_eq!(read(word), Some(0));
+    assert_eq!(thread.compare_exchange(word, 0, u32::MAX), Ok(0));
+    assert_eq!(thread.compare_exchange(word, 0, 7), Ok(u32::MAX));
+    assert_eq!(read(word), Some(u32::MAX));
+    assert_eq!(thread.compare_exchange(readable, 0, 1), Err(abi::errno::EFAULT));
+    assert_eq!(thread.compare_exchange(0x5000_0000, 0, 1), Err(abi::errno::EFAULT));
+    assert_eq!(thread.compare_exchange(TASK_SIZE, 0, 1), Err(abi::errno::EFAULT));
+    assert_eq!(thread.compare_exchange(word + 1, 0, 1), Err(abi::errno::EINVAL));
+    thread.regs_mut().rdi = word;
+    assert_eq!(syscall(&mut thread, &Cpu::new(0)), 60);
+}
+
+#[test]
 fn objects_are_shared() {
     let cpu = Cpu::new(0);
     let object = host::object::Object::create("test").unwrap();

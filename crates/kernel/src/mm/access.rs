@@ -31,6 +31,11 @@ impl Mm {
         done
     }
 
+    /// Does what a write of the guest at `addr` would need. Whether a second attempt may get further.
+    pub fn fault_in(&self, addr: u64) -> bool {
+        self.mend(addr, VmFlags::WRITE)
+    }
+
     /// Does what a fault of the guest at `addr` would do. Whether a second attempt may get further.
     fn mend(&self, addr: u64, access: VmFlags) -> bool {
         if !self.is_current() {

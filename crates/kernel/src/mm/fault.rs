@@ -72,7 +72,7 @@ pub fn handle_fault(task: &Arc<Task>, fault: &Fault) {
             crate::pr_warn!(
                 "{}[{}]: host has no memory at {:#x}",
                 task.comm().escape_ascii(),
-                task.tid,
+                task.tid(),
                 fault.addr
             );
             SigInfo::fault(SIGBUS, BUS_ADRERR, fault.addr)

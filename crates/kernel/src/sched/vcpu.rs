@@ -198,7 +198,7 @@ pub(super) fn enqueue(task: Arc<Task>) {
     }
     let idle = vcpus().iter().find(|v| allowed(v) && v.idle.load(Ordering::SeqCst));
     let Some(target) = idle.or_else(|| vcpus().iter().find(|v| allowed(v))) else {
-        panic!("task {} may run on no vCPU", task.tid);
+        panic!("task {} may run on no vCPU", task.tid());
     };
     target.push(task);
     target.kick();

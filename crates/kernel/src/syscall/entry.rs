@@ -46,7 +46,7 @@ fn unknown(task: &Task, number: u64) -> Result<u64> {
         crate::pr_info!(
             "{}[{}]: syscall {number} ({name}) is not implemented",
             task.comm().escape_ascii(),
-            task.tid
+            task.tid()
         );
     }
     if trace_enabled() {
@@ -68,7 +68,7 @@ fn traced(
             return call();
         }
     }
-    let mut line = format!("[{}] {name}(", task.tid);
+    let mut line = format!("[{}] {name}(", task.tid());
     show(&mut line);
     let started = host::clock::monotonic();
     let result = call();

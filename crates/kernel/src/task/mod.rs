@@ -89,9 +89,8 @@ impl TaskState {
 
 /// One guest thread.
 pub struct Task {
-    /// Thread id at its birth. An execve by a thread that is not the leader changes it: see [`Task::tid`].
-    pub tid: i32,
-    tid_now: AtomicI32,
+    /// Changes when a thread that is not the leader calls execve.
+    tid: AtomicI32,
     /// The process that it belongs to.
     pub process: Arc<Process>,
     /// Weak handle to itself, for methods that hand out an Arc.
@@ -224,8 +223,7 @@ impl Task {
         }
         FIRST_FS.get_or_init(|| parts.fs.copy());
         Arc::new_cyclic(|me| Task {
-            tid: parts.tid,
-            tid_now: AtomicI32::new(parts.tid),
+            tid: AtomicI32::new(parts.tid),
             process: parts.process,
             me: me.clone(),
             sched: Sched::new(parts.attr, parts.vruntime),
@@ -276,12 +274,12 @@ impl Task {
 
     /// Thread id.
     pub fn tid(&self) -> i32 {
-        self.tid_now.load(Ordering::Relaxed)
+        self.tid.load(Ordering::Relaxed)
     }
 
     /// The number of the process is this thread's from now on: it has called execve.
     fn set_tid(&self, tid: i32) {
-        self.tid_now.store(tid, Ordering::Relaxed);
+        self.tid.store(tid, Ordering::Relaxed);
     }
 
     /// Gives back its place among its user's tasks.

@@ -40,7 +40,7 @@ fn user_loop(task: &Arc<Task>) {
             Event::Interrupted => time::run_cpu_timers(task),
             Event::BatchFailed { index, errno } => mm::batch_failed(task, index, errno),
             Event::Dead => {
-                crate::pr_warn!("{}[{}]: stub is gone", task.comm().escape_ascii(), task.tid);
+                crate::pr_warn!("{}[{}]: stub is gone", task.comm().escape_ascii(), task.tid());
                 exit::kill_process(task, abi::signal::SIGKILL);
             }
         }
@@ -62,6 +62,6 @@ fn handle_syscall(task: &Arc<Task>, abi: SyscallAbi) {
 fn oops(task: &Task, panic: &(dyn std::any::Any + Send)) {
     let message = panic.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown cause");
-    crate::pr_emerg!("Oops: {}[{}]: {message}", task.comm().escape_ascii(), task.tid);
+    crate::pr_emerg!("Oops: {}[{}]: {message}", task.comm().escape_ascii(), task.tid());
     exit::kill_process(task, abi::signal::SIGSEGV);
 }

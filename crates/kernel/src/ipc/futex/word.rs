@@ -6,6 +6,7 @@ use abi::Result;
 use abi::errno::EFAULT;
 
 use crate::mm::Mm;
+use crate::task::current;
 
 /// The word, brought into memory if need be. May sleep. EFAULT.
 pub fn read(mm: &Arc<Mm>, addr: u64) -> Result<u32> {
@@ -30,10 +31,20 @@ pub fn update(mm: &Arc<Mm>, addr: u64, mut f: impl FnMut(u32) -> Option<u32>) ->
     }
 }
 
-/// Writes `new` if the word is still `old`.
+/// Writes `new` if the word is still `old`; whether it was. In one atomic step where the memory is the current task's:
+/// its stub does it. Elsewhere (a lock shared between processes whose owner dies) as well as the kernel can.
 fn cmpxchg(mm: &Arc<Mm>, addr: u64, old: u32, new: u32) -> Result<bool> {
-    if read(mm, addr)? != old {
-        return Ok(false);
+    if !mm.is_current() {
+        let unchanged = read(mm, addr)? == old;
+        let written = unchanged && mm.write(addr, &new.to_ne_bytes()) == 4;
+        return if unchanged && !written { Err(EFAULT) } else { Ok(unchanged) };
     }
-    if mm.write(addr, &new.to_ne_bytes()) == 4 { Ok(true) } else { Err(EFAULT) }
+    let task = current();
+    let exchange =
+        || task.user.lock().as_mut().map_or(Err(EFAULT), |stub| stub.compare_exchange(addr, old, new));
+    let found = match exchange() {
+        Err(EFAULT) if mm.fault_in(addr) => exchange()?,
+        other => other?,
+    };
+    Ok(found == old)
 }
