@@ -19,7 +19,6 @@ const SYS_GETCPU: u64 = 309;
 
 const CLOCK_REALTIME: i32 = 0;
 const CLOCK_MONOTONIC: i32 = 1;
-const CLOCK_MONOTONIC_RAW: i32 = 4;
 const CLOCK_REALTIME_COARSE: i32 = 5;
 const CLOCK_MONOTONIC_COARSE: i32 = 6;
 const CLOCK_BOOTTIME: i32 = 7;
@@ -54,7 +53,7 @@ fn syscall(nr: u64, a: u64, b: u64, c: u64) -> i64 {
     ret
 }
 
-/// The offset of a clock that the host's vDSO can tell.
+/// The offset of a clock that the host's vDSO can tell. The raw clock drifts against the others: the kernel tells it.
 #[inline(always)]
 fn offset(data: &Data, clock: i32) -> Option<&AtomicI64> {
     if clock as u32 > 11 {
@@ -64,9 +63,7 @@ fn offset(data: &Data, clock: i32) -> Option<&AtomicI64> {
         m if m & (1 << CLOCK_REALTIME | 1 << CLOCK_REALTIME_COARSE | 1 << CLOCK_TAI) != 0 => {
             Some(&data.realtime)
         }
-        m if m & (1 << CLOCK_MONOTONIC | 1 << CLOCK_MONOTONIC_RAW | 1 << CLOCK_MONOTONIC_COARSE) != 0 => {
-            Some(&data.monotonic)
-        }
+        m if m & (1 << CLOCK_MONOTONIC | 1 << CLOCK_MONOTONIC_COARSE) != 0 => Some(&data.monotonic),
         m if m & (1 << CLOCK_BOOTTIME) != 0 => Some(&data.boottime),
         _ => None,
     }

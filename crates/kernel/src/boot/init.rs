@@ -209,8 +209,7 @@ fn become_leader(task: &Arc<Task>, tty: Option<&Arc<Tty>>) {
 
 /// A process with one thread that has no program yet.
 fn new_process(parent: Option<&Arc<Task>>, fs: Arc<FsStruct>, comm: &[u8]) -> Result<Arc<Task>> {
-    let mut list = pid::tasklist();
-    let tid = list.alloc()?;
+    let tid = pid::tasklist().alloc()?;
     let process = Process::new(tid, Arc::new(SigHand::new()), default_rlimits());
     let task = Task::new(TaskParts {
         tid,
@@ -226,6 +225,7 @@ fn new_process(parent: Option<&Arc<Task>>, fs: Arc<FsStruct>, comm: &[u8]) -> Re
         altstack: SigAltStackState::default(),
         user: None,
     });
+    let mut list = pid::tasklist();
     process.threads.lock().push(task.clone());
     if let Some(parent) = parent {
         let (pgrp, session) = (parent.process.pgrp(), parent.process.session());

@@ -153,11 +153,14 @@ impl Vcpu {
         super::loadavg::tick(task.sched.run_start.load(Ordering::Relaxed), active);
         task.sched.last_cpu.store(self.id as u64, Ordering::Relaxed);
         let Some(mut fiber) = task.take_fiber() else { return };
+        // What passed since it last ran is nobody's work.
+        task.account_resume();
         task::set_current(Some(task.clone()));
         let outcome = fiber.resume();
         task::set_current(None);
         match outcome {
             Resume::Suspended => {
+                task.account_kernel();
                 task.put_fiber(fiber);
                 if task.sched.switch_out() {
                     task.sched.nivcsw.fetch_add(1, Ordering::Relaxed);

@@ -117,7 +117,7 @@ pub fn do_exit(task: &Arc<Task>) {
     let files = task.set_files(None);
     drop(files);
     task.exit_fs();
-    task.account_exit();
+    task.account_kernel();
     let last = leave_process(task);
     if last {
         if process.tgid == pid::INIT_PID {

@@ -449,8 +449,8 @@ impl Task {
         self.sched.charge(in_user + in_kernel);
     }
 
-    /// Charges the kernel's work of an exiting task.
-    pub fn account_exit(&self) {
+    /// Charges the kernel's work since the last stretch in the guest program.
+    pub fn account_kernel(&self) {
         let now = host::clock::monotonic();
         let in_kernel = now.saturating_sub(self.kernel_since.swap(now, Ordering::Relaxed));
         self.sched.stime.fetch_add(in_kernel, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use crate::uaccess::UserPtr;
 /// getrusage(2)
 pub fn getrusage(who: i32, usage: UserPtr<Rusage>) -> Result<()> {
     let task = current();
-    task.account_exit();
+    task.account_kernel();
     let process = &task.process;
     let value = match who {
         RUSAGE_SELF => {
@@ -34,7 +34,7 @@ pub fn getrusage(who: i32, usage: UserPtr<Rusage>) -> Result<()> {
 /// times(2): ticks since some point in the past.
 pub fn times(buf: UserPtr<Tms>) -> Result<i64> {
     let task = current();
-    task.account_exit();
+    task.account_kernel();
     let process = &task.process;
     if let Some(buf) = buf.non_null() {
         buf.write(&Tms {
