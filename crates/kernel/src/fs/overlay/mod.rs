@@ -107,6 +107,10 @@ fn build(
     if layers.is_empty() || layers.len() > MAX_LAYERS || (upper.is_none() && layers.len() < 2) {
         return Err(EINVAL);
     }
+    // In an overlay a whiteout would cover instead of being seen. Linux refuses that too.
+    if upper.as_ref().is_some_and(|(dir, _)| core::ptr::eq(dir.dentry.sb.fs_type, &OVERLAY)) {
+        return Err(EINVAL);
+    }
     let upper = upper.map(|(dir, work)| Upper::new(dir, &work)).transpose()?;
     let mut devices: Vec<u64> = Vec::new();
     for path in upper.iter().map(|u| &u.root).chain(&layers) {
