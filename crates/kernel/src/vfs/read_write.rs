@@ -310,7 +310,8 @@ pub fn copy_file_range(
     if kinds.0 == FileType::Dir || kinds.1 == FileType::Dir {
         return Err(EISDIR);
     }
-    if kinds != (FileType::Regular, FileType::Regular) {
+    if kinds != (FileType::Regular, FileType::Regular) || !(input.mode & output.mode).contains(FileMode::SEEK)
+    {
         return Err(EINVAL);
     }
     let modes = (input.mode.contains(FileMode::READ), output.mode.contains(FileMode::WRITE));

@@ -66,7 +66,11 @@ pub(super) fn merged(dir: &OverlayInode) -> Result<Arc<Listing>> {
     }
     for lower in &dir.lowers {
         let mnt = &dir.fs.layers[lower.layer].mnt;
-        for mut entry in list(&nameless(mnt, &lower.inode))? {
+        let entries = match list(&nameless(mnt, &lower.inode)) {
+            Err(errno) if dir.fs.is_forbidden(errno) => continue,
+            entries => entries?,
+        };
+        for mut entry in entries {
             if !seen.insert(entry.name.clone()) || covers(&lower.inode, &entry.name, entry.dtype)? {
                 continue;
             }
@@ -115,7 +119,10 @@ fn begin(inode: &Arc<Inode>) -> Result<Reading> {
         }
     };
     let real = path.inode()?;
-    Ok(Reading::Single(open_real(path, OpenFlags::RDONLY | OpenFlags::DIRECTORY)?, real))
+    match open_real(path, OpenFlags::RDONLY | OpenFlags::DIRECTORY) {
+        Err(errno) if node.fs.is_forbidden(errno) => Ok(Reading::Merged(merged(node)?)),
+        opened => Ok(Reading::Single(opened?, real)),
+    }
 }
 
 impl OverlayDir {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use abi::Result;
-use abi::errno::{ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP};
+use abi::errno::{EACCES, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP};
 use abi::xattr::XATTR_NAME_MAX;
+use abi::{Errno, Result};
 
 use super::OverlayFs;
 use super::node::{Lower, OverlayInode};
@@ -37,19 +37,26 @@ pub(super) fn lookup_real(dir: &Arc<Inode>, name: &[u8]) -> Result<Option<Arc<In
     }
 }
 
-fn walk_real(dir: &Arc<Inode>, path: &[Box<[u8]>]) -> Result<Option<Arc<Inode>>> {
-    let mut at = dir.clone();
-    for name in path {
-        match lookup_real(&at, name) {
-            Ok(Some(inode)) => at = inode,
-            Ok(None) | Err(ENOTDIR) => return Ok(None),
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(Some(at))
-}
-
 impl OverlayFs {
+    /// The file that `path` leads to from a lower directory.
+    fn walk_below(&self, dir: &Arc<Inode>, path: &[Box<[u8]>]) -> Result<Option<Arc<Inode>>> {
+        let mut at = dir.clone();
+        for name in path {
+            match lookup_real(&at, name) {
+                Ok(Some(inode)) => at = inode,
+                Ok(None) | Err(ENOTDIR) => return Ok(None),
+                Err(errno) if self.is_forbidden(errno) => return Ok(None),
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// Whether a lower directory that answers with that error counts as empty.
+    pub(super) fn is_forbidden(&self, errno: Errno) -> bool {
+        errno == EACCES && self.options.forbidden_is_empty
+    }
+
     /// The full name of an attribute of overlay's own.
     pub(super) fn xattr_name(&self, name: &str) -> Vec<u8> {
         [self.options.prefix(), name].concat().into_bytes()
@@ -123,7 +130,7 @@ impl Search<'_> {
     fn next(&mut self) -> Result<Option<Lower>> {
         while let Some(dir) = self.dirs.get(self.at) {
             self.at += 1;
-            if let Some(inode) = walk_real(&dir.inode, &self.path)? {
+            if let Some(inode) = self.fs.walk_below(&dir.inode, &self.path)? {
                 return Ok(Some(Lower { layer: dir.layer, inode }));
             }
         }

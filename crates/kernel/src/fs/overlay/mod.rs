@@ -83,7 +83,7 @@ fn mount_fs(_: &'static FsType, source: &[u8], flags: u32, data: &[u8]) -> Resul
 }
 
 /// An overlay of `lower` (topmost first) whose changes go to directories that it makes in `scratch`, an empty file
-/// system. For the boot code.
+/// system. For the boot code. Directories of a host that keeps us out are empty in it, and can be filled.
 pub fn mount(lower: Vec<Path>, scratch: Path) -> Result<Arc<SuperBlock>> {
     let new = NewInode { mode: S_IFDIR | 0o755, uid: 0, gid: 0, rdev: 0 };
     let directory = |name: &[u8]| -> Result<Path> {
@@ -94,7 +94,8 @@ pub fn mount(lower: Vec<Path>, scratch: Path) -> Result<Arc<SuperBlock>> {
         Ok(Path { mnt: scratch.mnt.clone(), dentry })
     };
     let upper = (directory(b"upper")?, directory(b"work")?);
-    build(b"overlay", 0, Options::default(), lower, Some(upper))
+    let options = Options { forbidden_is_empty: true, ..Options::default() };
+    build(b"overlay", 0, options, lower, Some(upper))
 }
 
 fn build(
@@ -105,6 +106,10 @@ fn build(
     upper: Option<(Path, Path)>,
 ) -> Result<Arc<SuperBlock>> {
     if layers.is_empty() || layers.len() > MAX_LAYERS || (upper.is_none() && layers.len() < 2) {
+        return Err(EINVAL);
+    }
+    // In an overlay a whiteout would cover instead of being seen. Linux refuses that too.
+    if upper.as_ref().is_some_and(|(dir, _)| core::ptr::eq(dir.dentry.sb.fs_type, &OVERLAY)) {
         return Err(EINVAL);
     }
     let upper = upper.map(|(dir, work)| Upper::new(dir, &work)).transpose()?;

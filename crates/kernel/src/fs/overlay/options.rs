@@ -15,6 +15,9 @@ pub(super) struct Options {
     pub userxattr: bool,
     /// Nothing is written through.
     pub volatile: bool,
+    /// A directory below that the host lets us neither search nor read counts as empty, instead of being EACCES to a
+    /// guest's root too. Not an option of mount(2): for the view of the host's own files.
+    pub forbidden_is_empty: bool,
 }
 
 impl Default for Options {
@@ -26,6 +29,7 @@ impl Default for Options {
             redirect: true,
             userxattr: false,
             volatile: false,
+            forbidden_is_empty: false,
         }
     }
 }
