@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod check;
+mod compat;
 mod guest;
 mod place;
 mod process;
@@ -16,6 +18,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask TASK [OPTIONS]
 
+  test                                                 everything: format, lints, unit, guest and system tests
+  compat [--check]                                     makes docs/compatibility.md, or says that it is out of date
   guest-tests [--native-only] [--ruml PATH] [FILTER]   plain C programs, on the host and in ruml; both must agree
   system-tests [--native-only] [--ruml PATH] [FILTER]  whole programs in a ruml guest
   bench [--only A,B] [--runs N] [--native-only] [--no-pin] [--ruml PATH] [--uml PATH]
@@ -27,6 +31,8 @@ fn main() -> ExitCode {
     let task = args.next().unwrap_or_default();
     let rest: Vec<String> = args.collect();
     let done = match task.as_str() {
+        "test" => check::main(),
+        "compat" => compat::main(rest.first().is_some_and(|a| a == "--check")),
         "guest-tests" => guest::main(&rest),
         "system-tests" => system::main(&rest),
         "bench" => bench::main(&rest),

@@ -26,6 +26,7 @@ With kernel parameters it boots as User-Mode Linux does:
 Other words go to init: K=V to its environment, the rest to its arguments.
 
 Other commands:
+  ruml syscalls           the syscalls that guests have, by number
   ruml completion bash|zsh|fish
   ruml --version
 ";
@@ -77,7 +78,10 @@ pub fn completion(shell: Option<&str>) -> ExitCode {
         Some("fish") => {
             println!("complete -c ruml -n __fish_use_subcommand -a 'run help completion'");
             for option in OPTIONS.split_whitespace() {
-                println!("complete -c ruml -n '__fish_seen_subcommand_from run' -l {}", option.trim_start_matches('-'));
+                println!(
+                    "complete -c ruml -n '__fish_seen_subcommand_from run' -l {}",
+                    option.trim_start_matches('-')
+                );
             }
         }
         _ => {

@@ -13,7 +13,9 @@ pub const EXIT_RUML: u8 = 125;
 /// Half of the host's memory: guest memory is only taken as it is used.
 pub fn default_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let total = meminfo
+        .lines()
+        .find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     total.map_or(512 << 20, |kib| (kib << 10) / 2)
 }
 
@@ -31,9 +33,16 @@ fn duplicate(file: impl AsFd) -> Result<OwnedFd, String> {
 pub fn stdio(tty: Option<bool>) -> Result<Stdio, String> {
     let terminal = tty.unwrap_or(std::io::stdin().is_terminal() && std::io::stdout().is_terminal());
     if terminal {
-        return Ok(Stdio::Terminal { input: duplicate(std::io::stdin())?, output: duplicate(std::io::stdout())? });
+        return Ok(Stdio::Terminal {
+            input: duplicate(std::io::stdin())?,
+            output: duplicate(std::io::stdout())?,
+        });
     }
-    Ok(Stdio::Files([duplicate(std::io::stdin())?, duplicate(std::io::stdout())?, duplicate(std::io::stderr())?]))
+    Ok(Stdio::Files([
+        duplicate(std::io::stdin())?,
+        duplicate(std::io::stdout())?,
+        duplicate(std::io::stderr())?,
+    ]))
 }
 
 /// Reads an initial archive.

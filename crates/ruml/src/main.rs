@@ -31,6 +31,12 @@ fn main() -> ExitCode {
             println!("ruml {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
+        Some("syscalls") => {
+            for (number, name) in kernel::syscall::entries() {
+                println!("{number} {name}");
+            }
+            return ExitCode::SUCCESS;
+        }
         Some("completion") => return help::completion(args.get(1).and_then(|a| a.to_str())),
         Some(_) => uml::main(args),
     };

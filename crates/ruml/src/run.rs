@@ -58,7 +58,8 @@ impl Options {
                 Short('h') | Long("help") => return Ok(None),
                 Short('m') | Long("mem") => {
                     let value = parser.value()?.string()?;
-                    options.mem = parse_size(&value).ok_or(format!("--mem {value}: not a size (try 512M)"))?;
+                    options.mem =
+                        parse_size(&value).ok_or(format!("--mem {value}: not a size (try 512M)"))?;
                 }
                 Short('c') | Long("ncpus") => options.ncpus = parser.value()?.parse()?,
                 Short('e') | Long("env") => {
@@ -77,7 +78,8 @@ impl Options {
                 Long("verbose") => options.loglevel = 8,
                 Long("trace") => {
                     let calls = parser.optional_value().map(|v| v.string()).transpose()?;
-                    options.trace = Some(calls.map_or(Vec::new(), |c| c.split(',').map(str::to_owned).collect()));
+                    options.trace =
+                        Some(calls.map_or(Vec::new(), |c| c.split(',').map(str::to_owned).collect()));
                 }
                 Value(first) => {
                     options.command.push(first.string()?);
@@ -101,7 +103,11 @@ impl Options {
             let shell = host("SHELL").filter(|s| std::path::Path::new(s).exists());
             argv.push(shell.unwrap_or_else(|| "/bin/sh".to_owned()));
         }
-        let home = if self.user.0 == 0 { "/root".to_owned() } else { host("HOME").unwrap_or_else(|| "/".to_owned()) };
+        let home = if self.user.0 == 0 {
+            "/root".to_owned()
+        } else {
+            host("HOME").unwrap_or_else(|| "/".to_owned())
+        };
         let mut env = vec![format!("PATH={PATH}"), format!("HOME={home}")];
         let passed = ["TERM", "COLORTERM", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
         env.extend(passed.iter().filter_map(|name| host(name).map(|v| format!("{name}={v}"))));
@@ -115,6 +121,7 @@ impl Options {
             root_ro: false,
             initrd: None,
             volumes: self.volumes,
+            hostfs: None,
             first: First::Command {
                 argv,
                 env,

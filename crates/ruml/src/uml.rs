@@ -13,7 +13,8 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
         .into_iter()
         .map(|a| a.into_string().map_err(|a| format!("{}: not UTF-8", a.to_string_lossy())))
         .collect::<Result<_, _>>()?;
-    let params = Params::parse(words.iter().map(String::as_str)).map_err(|e| format!("{e}\nTry 'ruml --help'."))?;
+    let params =
+        Params::parse(words.iter().map(String::as_str)).map_err(|e| format!("{e}\nTry 'ruml --help'."))?;
     let may_reboot = !params.noreboot;
     machine::boot(config(params, words.join(" "))?, may_reboot)
 }
@@ -22,7 +23,8 @@ fn config(params: Params, cmdline: String) -> Result<Config, String> {
     let initrd = params.initrd.as_deref().map(|p| machine::read_initrd(Path::new(p))).transpose()?;
     let root = root(&params)?;
     let in_archive = matches!(root, Root::Initramfs);
-    let path = if in_archive { Some(params.rdinit.unwrap_or_else(|| "/init".to_owned())) } else { params.init };
+    let path =
+        if in_archive { Some(params.rdinit.unwrap_or_else(|| "/init".to_owned())) } else { params.init };
     Ok(Config {
         mem: params.mem.unwrap_or_else(machine::default_memory),
         ncpus: params.ncpus.unwrap_or_else(machine::default_ncpus),
@@ -32,6 +34,7 @@ fn config(params: Params, cmdline: String) -> Result<Config, String> {
         root_ro: params.read_only.unwrap_or(false),
         initrd,
         volumes: Vec::new(),
+        hostfs: params.hostfs,
         first: First::Init { path, argv: params.init_args, env: params.init_env },
         stdio: console(&params.consoles)?,
         loglevel: params.loglevel.unwrap_or(7),
@@ -44,7 +47,8 @@ fn root(params: &Params) -> Result<Root, String> {
     let hostfs = params.rootfstype.as_deref() == Some("hostfs");
     match params.root.as_deref() {
         _ if hostfs => {
-            let dir = params.rootflags.clone().or_else(|| params.hostfs.clone()).unwrap_or_else(|| "/".to_owned());
+            let dir =
+                params.rootflags.clone().or_else(|| params.hostfs.clone()).unwrap_or_else(|| "/".to_owned());
             Ok(Root::Host(PathBuf::from(dir)))
         }
         None if params.initrd.is_some() => Ok(Root::Initramfs),
@@ -68,8 +72,12 @@ fn console(consoles: &[(Option<u32>, String)]) -> Result<Stdio, String> {
             file.map(Into::into).map_err(|e| format!("cannot open /dev/null: {e}"))
         }
         _ => match text.strip_prefix("fd:").and_then(|n| n.parse().ok()) {
-            Some(fd) => host::machine::duplicate_fd(fd).map_err(|e| format!("con0={channel}: descriptor {fd}: {e}")),
-            None => Err(format!("con0={channel}: {text} is not a channel of this version (fd:N and null are)")),
+            Some(fd) => {
+                host::machine::duplicate_fd(fd).map_err(|e| format!("con0={channel}: descriptor {fd}: {e}"))
+            }
+            None => {
+                Err(format!("con0={channel}: {text} is not a channel of this version (fd:N and null are)"))
+            }
         },
     };
     Ok(Stdio::Terminal { input: open(input, false)?, output: open(output, true)? })

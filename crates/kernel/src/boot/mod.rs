@@ -40,6 +40,8 @@ pub struct Config {
     pub initrd: Option<Vec<u8>>,
     /// Host folders shown in the guest.
     pub volumes: Vec<Volume>,
+    /// `hostfs=FOLDER[,append]`: what of the host the guest itself may mount; nothing without it.
+    pub hostfs: Option<String>,
     /// The first program.
     pub first: First,
     /// What the first program's standard files are.

@@ -63,7 +63,22 @@ pub(super) fn mount_all(config: &Config) -> core::result::Result<(), String> {
         let flags = if volume.read_only { MountFlags::RDONLY } else { MountFlags::empty() };
         attach(&volume.guest, &sb, flags, true).map_err(|e| format!("cannot mount {}: {e}", volume.guest))?;
     }
-    Ok(())
+    confine_hostfs(config.hostfs.as_deref())
+}
+
+/// From here on the guest's own mounts of host folders stay where the command line allows them.
+fn confine_hostfs(allowed: Option<&str>) -> core::result::Result<(), String> {
+    let confined = match allowed {
+        None => fs::hostfs::forbid(),
+        Some(text) => {
+            let (dir, append) = match text.strip_suffix(",append") {
+                Some(dir) => (dir, true),
+                None => (text, false),
+            };
+            fs::hostfs::confine(dir.as_bytes(), append)
+        }
+    };
+    confined.map_err(|e| format!("hostfs={}: {e}", allowed.unwrap_or_default()))
 }
 
 impl Config {

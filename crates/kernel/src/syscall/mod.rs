@@ -13,4 +13,4 @@ mod table;
 
 pub use arg::{Arg, Ret, Show, UserPath};
 pub use entry::{dispatch, set_trace, trace_enabled, unimplemented_counts};
-pub use table::{Syscall, lookup};
+pub use table::{Syscall, entries, lookup};

@@ -42,6 +42,11 @@ pub fn lookup(nr: u64) -> Option<&'static Syscall> {
     TABLE.get(usize::try_from(nr).ok()?)?.as_ref()
 }
 
+/// Numbers and names of every entry, in order.
+pub fn entries() -> impl Iterator<Item = (u64, &'static str)> {
+    TABLE.iter().enumerate().filter_map(|(nr, entry)| Some((nr as u64, entry.as_ref()?.name)))
+}
+
 syscalls! {
     // task: identity
     GETPID task::ids::getpid();

@@ -1,0 +1,79 @@
+//! The README's test command: every check in the order of its cost, and a summary.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::{compat, guest, system};
+
+/// Programs that the tests use, with the Debian package of each.
+const TOOLS: &[(&str, &str)] = &[
+    ("cc", "gcc"),
+    ("make", "make"),
+    ("git", "git"),
+    ("python3", "python3"),
+    ("perl", "perl"),
+    ("ps", "procps"),
+    ("less", "less"),
+    ("cpio", "cpio"),
+    ("xz", "xz-utils"),
+    ("setpriv", "util-linux"),
+];
+
+type Step = (&'static str, Box<dyn Fn() -> Result<bool, String>>);
+
+/// Runs every step, the later ones too when one fails; whether all passed.
+pub fn main() -> Result<bool, String> {
+    let missing: Vec<_> = TOOLS.iter().filter(|(program, _)| !in_path(program)).collect();
+    if !missing.is_empty() {
+        let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+        return Err(format!("missing programs: apt-get install {}", packages.join(" ")));
+    }
+    let steps: Vec<Step> = vec![
+        ("format", cargo(&["fmt", "--all", "--", "--check"])),
+        ("lints", cargo(&["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        ("unit tests", cargo(&["test", "-q", "--workspace"])),
+        ("build", cargo(&["build", "-q", "--release", "--package", "ruml"])),
+        ("compatibility table", Box::new(|| compat::main(true))),
+        ("guest tests", Box::new(|| guest::main(&[]))),
+        ("system tests", Box::new(|| system::main(&[]))),
+    ];
+    let mut failed = Vec::new();
+    for (name, step) in &steps {
+        println!("== {name}");
+        let started = Instant::now();
+        let outcome = step();
+        let took = started.elapsed().as_secs();
+        match outcome {
+            Ok(true) => println!("== {name}: passed in {took} s"),
+            Ok(false) => failed.push(*name),
+            Err(message) => {
+                println!("{message}");
+                failed.push(*name);
+            }
+        }
+    }
+    let passed = steps.len() - failed.len();
+    if failed.is_empty() {
+        println!("test result: ok. {passed} steps passed; 0 failed");
+    } else {
+        println!(
+            "test result: FAILED. {passed} steps passed; {} failed: {}",
+            failed.len(),
+            failed.join(", ")
+        );
+    }
+    Ok(failed.is_empty())
+}
+
+fn cargo(args: &'static [&'static str]) -> Box<dyn Fn() -> Result<bool, String>> {
+    Box::new(move || {
+        let status = Command::new(env!("CARGO")).args(args).stdin(Stdio::null()).status();
+        status.map(|s| s.success()).map_err(|e| format!("cargo: {e}"))
+    })
+}
+
+fn in_path(program: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':').any(|dir| Path::new(dir).join(program).exists())
+}
