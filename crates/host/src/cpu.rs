@@ -22,6 +22,12 @@ const BUSY_HOST: u32 = 4096;
 /// Cores lost twice within this time mean a busy host, ns.
 const OFTEN_NS: u64 = 20_000_000;
 
+/// The host's own account of its processors, in the format of /proc/cpuinfo. Read once.
+pub fn cpuinfo() -> &'static str {
+    static CPUINFO: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    CPUINFO.get_or_init(|| std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
 /// A vCPU thread's sleeping place. One for each vCPU thread.
 pub struct Cpu {
     index: usize,

@@ -181,10 +181,25 @@ impl AddressSpace {
 
     /// Resident bytes of the process, guest memory and a few pages of the stub's own.
     pub fn resident_bytes(&self) -> u64 {
+        self.statm(1)
+    }
+
+    /// Resident bytes of files and shared memory, a part of [`resident_bytes`](AddressSpace::resident_bytes).
+    pub fn shared_bytes(&self) -> u64 {
+        self.statm(2)
+    }
+
+    fn statm(&self, field: usize) -> u64 {
         let statm = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/statm")));
         let Some(Ok(statm)) = statm else { return 0 };
-        let pages = statm.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok());
+        let pages = statm.split(' ').nth(field).and_then(|word| word.parse::<u64>().ok());
         pages.unwrap_or(0).saturating_mul(4096)
+    }
+
+    /// The host's own account of every mapping, in the format of /proc/PID/smaps. None when the process is gone.
+    pub fn host_smaps(&self) -> Option<String> {
+        let text = self.process.with_pid(|pid| std::fs::read(format!("/proc/{pid}/smaps")));
+        Some(String::from_utf8_lossy(&text?.ok()?).into_owned())
     }
 
     /// Which of `count` pages from `addr` on are in memory: a byte each, 1 for those that are. None when the process

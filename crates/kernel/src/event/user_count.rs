@@ -25,6 +25,11 @@ impl UserCount {
         UserCount { limit, counts: SpinLock::new(rank::LEAF, BTreeMap::new()) }
     }
 
+    /// How many a user may have.
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// One more for the current user; none at the limit.
     pub fn charge(&'static self) -> Option<Counted> {
         let uid = current().cred().uid;

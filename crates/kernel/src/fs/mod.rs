@@ -7,6 +7,7 @@ pub mod initramfs;
 pub mod kernfs;
 pub mod overlay;
 pub mod pipefs;
+pub mod proc;
 pub mod pseudo;
 #[cfg(test)]
 mod testing;
@@ -20,6 +21,7 @@ pub fn register_all() {
     register_filesystem(&tmpfs::RAMFS);
     register_filesystem(&devtmpfs::DEVTMPFS);
     register_filesystem(&devpts::DEVPTS);
+    register_filesystem(&proc::PROC);
     hostfs::init();
     overlay::init();
 }

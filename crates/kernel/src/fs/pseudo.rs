@@ -52,6 +52,11 @@ impl PseudoFs {
         self.make(name, self.next_ino.fetch_add(1, Ordering::Relaxed), kind, mode)
     }
 
+    /// The inode of that number under `name`, owned by the current task.
+    pub fn fixed(&self, name: &str, ino: u64, kind: FileType, mode: u32) -> Path {
+        self.make(name, ino, kind, mode)
+    }
+
     fn make(&self, name: &str, ino: u64, kind: FileType, mode: u32) -> Path {
         let cred = current().cred();
         let attr = SpinLock::new(rank::INODE, Attr::new(mode, cred.fsuid, cred.fsgid));

@@ -62,6 +62,8 @@ pub struct MmStat {
     pub totals: Totals,
     /// Resident set.
     pub rss: u64,
+    /// Largest sum of sizes seen.
+    pub hiwater_vm: u64,
     /// Largest resident set seen.
     pub hiwater_rss: u64,
     /// Addresses.
@@ -129,6 +131,7 @@ impl Mm {
         MmStat {
             totals: inner.vmas.totals(),
             rss,
+            hiwater_vm: inner.hiwater_vm,
             hiwater_rss: self.hiwater_rss.load(Ordering::Relaxed),
             layout: inner.layout,
             map_count: inner.vmas.len(),

@@ -37,6 +37,7 @@ use abi::{Errno, Result};
 use host::stub::{AddressSpace, MemOp, StubThread, TASK_SIZE};
 
 pub use fault::handle_fault;
+pub use info::{VM_FLAG_NAMES, VmaInfo};
 pub use vma::{Backing, VmFlags, Vma, VmaSet};
 
 use crate::sync::{Mutex, MutexGuard, SpinLock, rank};
@@ -77,6 +78,8 @@ pub struct MmInner {
     /// The auxiliary vector, for /proc/PID/auxv.
     pub auxv: Arc<[u64]>,
     charge: overcommit::Charge,
+    /// Largest sum of all VMAs seen, bytes.
+    hiwater_vm: u64,
 }
 
 /// Addresses that execve(2) settles; prctl(PR_SET_MM) changes them.
@@ -404,5 +407,5 @@ pub struct MemInfo {
 
 /// How the machine's memory is used.
 pub fn meminfo() -> MemInfo {
-    MemInfo { total: 512 << 20, free: 256 << 20, shared: 0 }
+    MemInfo { total: overcommit::total(), free: oom::free(), shared: 0 }
 }

@@ -38,6 +38,7 @@ impl Drop for Charge {
 impl MmInner {
     /// Brings the promised sum in line with the VMAs.
     pub(super) fn settle(&mut self) {
+        self.hiwater_vm = self.hiwater_vm.max(self.vmas.totals().total);
         let now = self.vmas.totals().account;
         if now != self.charge.0 {
             COMMITTED.fetch_add(now as i64 - self.charge.0 as i64, Ordering::Relaxed);

@@ -20,5 +20,6 @@ pub use calls::{
     socket, socketpair,
 };
 pub use msg::{recvfrom, recvmmsg, recvmsg, sendmmsg, sendmsg, sendto};
+pub use options::{BUF_DEFAULT, BUF_MAX};
 pub use socket::register;
 pub use socket::{Ancillary, RecvMsg, SendMsg, Socket, SocketFile};

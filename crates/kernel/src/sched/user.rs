@@ -54,9 +54,11 @@ pub fn run_user(task: &Task) -> Event {
                 wait => wait,
             }
         };
+        vcpu.enter_user(started);
         stub.run(&vcpu.cpu, plan(started), &mut tick)
     };
     let ended = host::clock::monotonic();
+    vcpu.leave_user(started, ended);
     task.account_user(started, ended);
     if preempted || (ended >= slice_end && vcpu.should_preempt(task)) {
         task.set_state(TaskState::Running);

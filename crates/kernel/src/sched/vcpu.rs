@@ -1,7 +1,7 @@
 //! vCPU threads: each runs one task at a time, sleeps when there is none, and looks after its own timers.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -23,8 +23,37 @@ pub struct Vcpu {
     /// Length of `queue`, read without its lock.
     pub(super) queued: AtomicUsize,
     idle: AtomicBool,
-    /// ns of idling, for /proc/stat.
-    pub idle_time: std::sync::atomic::AtomicU64,
+    /// ns of idling and in guest programs up to the last change between them, for /proc/stat.
+    idle_time: AtomicU64,
+    user_time: AtomicU64,
+    /// When the idling or the stretch in the guest program that is under way began; 0 for none.
+    idle_since: AtomicU64,
+    user_since: AtomicU64,
+    /// Tasks that it has run.
+    switches: AtomicU64,
+}
+
+/// ns of a vCPU: in guest programs, in the kernel, idle.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuTimes {
+    /// In guest programs.
+    pub user: u64,
+    /// In the kernel.
+    pub system: u64,
+    /// Idle.
+    pub idle: u64,
+}
+
+/// How long the task's guest program has been running in the stretch that is under way, which is charged at its end. ns.
+pub fn guest_so_far(task: &Task) -> u64 {
+    if !task.sched.on_cpu() {
+        return 0;
+    }
+    let vcpu = vcpus().get(task.sched.last_cpu.load(Ordering::Relaxed) as usize);
+    match vcpu.map_or(0, |v| v.user_since.load(Ordering::Relaxed)) {
+        0 => 0,
+        since => host::clock::monotonic().saturating_sub(since),
+    }
 }
 
 static VCPUS: OnceLock<Vec<Arc<Vcpu>>> = OnceLock::new();
@@ -66,7 +95,11 @@ pub fn start(count: usize) -> Vec<JoinHandle<()>> {
                         queue: SpinLock::new(rank::RUN_QUEUE, RunQueue::default()),
                         queued: AtomicUsize::new(0),
                         idle: AtomicBool::new(false),
-                        idle_time: std::sync::atomic::AtomicU64::new(0),
+                        idle_time: AtomicU64::new(0),
+                        user_time: AtomicU64::new(0),
+                        idle_since: AtomicU64::new(0),
+                        user_since: AtomicU64::new(0),
+                        switches: AtomicU64::new(0),
                     });
                     CURRENT.with(|c| *c.borrow_mut() = Some(vcpu.clone()));
                     if ready.send(vcpu.clone()).is_ok() {
@@ -99,6 +132,34 @@ impl Vcpu {
     /// Makes its thread look at its timers, its queue and its task's flags.
     pub fn kick(&self) {
         self.cpu.kick();
+    }
+
+    /// How its time since the boot was spent.
+    pub fn times(&self) -> CpuTimes {
+        let now = host::clock::monotonic();
+        let under_way = |since: &AtomicU64| match since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => now.saturating_sub(since),
+        };
+        let user = self.user_time.load(Ordering::Relaxed) + under_way(&self.user_since);
+        let idle = self.idle_time.load(Ordering::Relaxed) + under_way(&self.idle_since);
+        CpuTimes { user, idle, system: crate::time::since_boot().saturating_sub(user + idle) }
+    }
+
+    /// How often it has turned to a task.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
+    /// The guest program of its task begins to run.
+    pub(super) fn enter_user(&self, now: u64) {
+        self.user_since.store(now, Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub(super) fn leave_user(&self, started: u64, now: u64) {
+        self.user_since.store(0, Ordering::Relaxed);
+        self.user_time.fetch_add(now.saturating_sub(started), Ordering::Relaxed);
     }
 
     /// Whether the calling thread is this vCPU's.
@@ -142,14 +203,17 @@ impl Vcpu {
             vcpus().iter().any(|v| v.queued.load(Ordering::SeqCst) > 0 && v.queue.lock().has_for(self.id));
         if !work && !STOPPING.load(Ordering::SeqCst) {
             let before = host::clock::monotonic();
+            self.idle_since.store(before, Ordering::Relaxed);
             self.cpu.idle(self.timers.earliest());
             self.idle_time.fetch_add(host::clock::monotonic().saturating_sub(before), Ordering::Relaxed);
+            self.idle_since.store(0, Ordering::Relaxed);
         }
         self.idle.store(false, Ordering::SeqCst);
     }
 
     fn run_task(self: &Arc<Self>, task: Arc<Task>) {
         task.sched.switch_in();
+        self.switches.fetch_add(1, Ordering::Relaxed);
         super::loadavg::tick(task.sched.run_start.load(Ordering::Relaxed), active);
         task.sched.last_cpu.store(self.id as u64, Ordering::Relaxed);
         let Some(mut fiber) = task.take_fiber() else { return };

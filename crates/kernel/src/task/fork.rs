@@ -361,6 +361,7 @@ fn copy_process(parent: &Task, args: &KernelCloneArgs, tid: i32) -> Arc<Process>
     process.exit_signal.store(exit_signal, Ordering::Relaxed);
     process.dumpable.store(from.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom_score_adj.store(from.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
+    process.oom_score_adj_min.store(from.oom_score_adj_min.load(Ordering::Relaxed), Ordering::Relaxed);
     process
 }
 

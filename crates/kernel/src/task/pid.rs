@@ -29,6 +29,7 @@ pub struct Tasklist {
     groups: Members,
     sessions: Members,
     last: i32,
+    forks: u64,
 }
 
 /// Processes by group or session id, then by tgid.
@@ -66,6 +67,7 @@ static TASKLIST: SpinLock<Tasklist> = SpinLock::new(
         groups: Members::new(),
         sessions: Members::new(),
         last: 0,
+        forks: 0,
     },
 );
 
@@ -109,6 +111,7 @@ impl Tasklist {
     /// Gives a reserved number to a thread; the first thread of a process brings its process along.
     pub fn insert(&mut self, task: &Arc<Task>) {
         self.tasks.insert(task.tid(), Some(task.clone()));
+        self.forks += 1;
         if task.is_group_leader() {
             let process = &task.process;
             self.processes.insert(process.tgid, process.clone());
@@ -159,6 +162,16 @@ impl Tasklist {
         self.processes.values()
     }
 
+    /// The process with that number or the next one that is in use.
+    pub fn next_process(&self, from: i32) -> Option<Arc<Process>> {
+        self.processes.range(from..).next().map(|(_, p)| p.clone())
+    }
+
+    /// Every thread, zombies included.
+    pub fn all_tasks(&self) -> Vec<Arc<Task>> {
+        self.tasks.values().flatten().cloned().collect()
+    }
+
     /// Members of a process group.
     pub fn group(&self, pgrp: i32) -> Vec<Arc<Process>> {
         self.groups.of(pgrp).cloned().collect()
@@ -187,6 +200,11 @@ impl Tasklist {
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.tasks.len()
+    }
+
+    /// Threads made since the boot.
+    pub fn forks(&self) -> u64 {
+        self.forks
     }
 
     /// The number given out last, for /proc/loadavg.

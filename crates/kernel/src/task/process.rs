@@ -78,6 +78,8 @@ pub struct Process {
     pub cpu_deadline: (AtomicU64, AtomicU64),
     /// oom_score_adj
     pub oom_score_adj: AtomicI32,
+    /// The lowest oom_score_adj that it may have without privilege.
+    pub oom_score_adj_min: AtomicI32,
 }
 
 /// Place of a process among others.
@@ -164,6 +166,7 @@ impl Process {
             totals: SpinLock::new(rank::LEAF, RusageTotals::default()),
             cpu_deadline: (AtomicU64::new(u64::MAX), AtomicU64::new(cpu_limit(&rlimits))),
             oom_score_adj: AtomicI32::new(0),
+            oom_score_adj_min: AtomicI32::new(0),
         })
     }
 

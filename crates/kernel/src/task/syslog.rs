@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Result;
 use abi::cred::{CAP_SYS_ADMIN, CAP_SYSLOG};
-use abi::errno::{EINVAL, EPERM};
+use abi::errno::{EAGAIN, EINVAL, EPERM};
 use abi::utsname::*;
 
 use super::capable;
 use crate::printk::{self, Record};
 use crate::sync::{Sleep, wait_event};
 use crate::uaccess::copy_to_user;
+use crate::vfs::IovDest;
 
 /// The next record that SYSLOG_ACTION_READ hands out.
 static READ_FROM: AtomicU64 = AtomicU64::new(0);
@@ -98,10 +99,32 @@ fn line(record: &Record) -> String {
 
 /// Whole records that are new to readers, at least one: waits for it.
 fn read(buf: u64, len: usize) -> Result<usize> {
-    let from = wait_event(printk::readers(), Sleep::INTERRUPTIBLE, || {
-        let from = READ_FROM.load(Ordering::SeqCst);
-        printk::record_from(from).is_some().then_some(from)
-    })?;
+    wait_event(printk::readers(), Sleep::INTERRUPTIBLE, || has_unread().then_some(()))?;
+    let (text, next) = unread(len);
+    copy_to_user(buf, text.as_bytes())?;
+    READ_FROM.store(next, Ordering::SeqCst);
+    Ok(text.len())
+}
+
+/// Whether there is a record that is new to readers.
+pub fn has_unread() -> bool {
+    printk::record_from(READ_FROM.load(Ordering::SeqCst)).is_some()
+}
+
+/// The same for /proc/kmsg. EAGAIN if there is none.
+pub fn take_unread(dest: &mut IovDest<'_>) -> Result<usize> {
+    let (text, next) = unread(dest.remaining().min(printk::LOG_BUF_LEN));
+    if text.is_empty() {
+        return if dest.remaining() == 0 { Ok(0) } else { Err(EAGAIN) };
+    }
+    let n = dest.write(text.as_bytes())?;
+    READ_FROM.store(next, Ordering::SeqCst);
+    Ok(n)
+}
+
+/// New records, as many as fit in `len` bytes, and where the next ones begin.
+fn unread(len: usize) -> (String, u64) {
+    let from = READ_FROM.load(Ordering::SeqCst);
     let mut text = String::new();
     let mut next = from;
     for record in records(from) {
@@ -117,9 +140,7 @@ fn read(buf: u64, len: usize) -> Result<usize> {
         text.push_str(&line);
         next = record.seq + 1;
     }
-    copy_to_user(buf, text.as_bytes())?;
-    READ_FROM.store(next, Ordering::SeqCst);
-    Ok(text.len())
+    (text, next)
 }
 
 /// The newest records that fit.

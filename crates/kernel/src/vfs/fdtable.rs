@@ -180,6 +180,14 @@ impl FilesStruct {
         removed
     }
 
+    /// That descriptor if it is open, or the next one that is.
+    pub fn next_open(&self, from: Fd) -> Option<Fd> {
+        let table = self.table.lock();
+        let from = usize::try_from(from.0).ok()?;
+        let at = table.slots.iter().skip(from).position(Option::is_some)?;
+        Some(Fd((from + at) as i32))
+    }
+
     /// Open descriptors with their files, for /proc/PID/fd.
     pub fn list(&self) -> Vec<(Fd, Arc<File>)> {
         let table = self.table.lock();

@@ -287,6 +287,11 @@ impl File {
         self.pos.lock()
     }
 
+    /// The position for /proc/PID/fdinfo: 0 while somebody is reading or writing there.
+    pub fn peek_pos(&self) -> u64 {
+        self.pos.try_lock().map_or(0, |pos| *pos)
+    }
+
     /// read(2) and readv(2) at the file's position.
     pub fn read(&self, dest: &mut IovDest<'_>) -> Result<usize> {
         if self.mode.contains(FileMode::STREAM) {

@@ -11,7 +11,7 @@ use abi::errno::{EBUSY, EINVAL, ENOENT, ENOSPC, ENOTDIR};
 use hashbrown::HashMap;
 
 use super::{Dentry, Path, SuperBlock};
-use crate::sync::{Mutex, MutexGuard, SpinLock, rank};
+use crate::sync::{Mutex, MutexGuard, SpinLock, WaitQueue, rank};
 
 bitflags::bitflags! {
     /// Options of one mount (not of the file system): the MS_* bits of mount(2).
@@ -51,6 +51,7 @@ pub struct Mount {
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+static NEXT_NS: AtomicU64 = AtomicU64::new(0);
 
 impl Mount {
     /// A mount that is attached nowhere.
@@ -111,7 +112,7 @@ static BY_PLACE: LazyLock<SpinLock<ByPlace>> = LazyLock::new(|| SpinLock::new(ra
 static NAMESPACE: LazyLock<Mutex<()>> = LazyLock::new(|| Mutex::new(()));
 
 /// Most mounts of one name space: /proc/sys/fs/mount-max.
-const MOUNT_MAX: usize = 100_000;
+pub const MOUNT_MAX: usize = 100_000;
 
 fn key(path: &Path) -> (usize, usize) {
     (Arc::as_ptr(&path.mnt) as usize, Arc::as_ptr(&path.dentry) as usize)
@@ -167,12 +168,37 @@ pub type MountPair = (Arc<Mount>, Arc<Mount>);
 pub struct MountNamespace {
     /// All mounts, in the order of mounting; the first is the root.
     pub mounts: SpinLock<Vec<Arc<Mount>>>,
+    /// Number, from 0: names it in /proc/PID/ns.
+    pub id: u64,
+    /// Counts changes of the list.
+    event: AtomicU64,
+    /// Woken by every change: poll(2) of /proc/PID/mounts.
+    pub changed: WaitQueue,
 }
 
 impl MountNamespace {
     /// A name space whose root is `root`.
     pub fn new(root: &Arc<Mount>) -> Arc<MountNamespace> {
-        Arc::new(MountNamespace { mounts: SpinLock::new(rank::MOUNT_LIST, vec![root.clone()]) })
+        Arc::new(MountNamespace::of(vec![root.clone()]))
+    }
+
+    fn of(mounts: Vec<Arc<Mount>>) -> MountNamespace {
+        MountNamespace {
+            mounts: SpinLock::new(rank::MOUNT_LIST, mounts),
+            id: NEXT_NS.fetch_add(1, Ordering::Relaxed),
+            event: AtomicU64::new(0),
+            changed: WaitQueue::new(),
+        }
+    }
+
+    /// How often its mounts have changed.
+    pub fn event(&self) -> u64 {
+        self.event.load(Ordering::SeqCst)
+    }
+
+    fn touch(&self) {
+        self.event.fetch_add(1, Ordering::SeqCst);
+        self.changed.wake_all();
     }
 
     /// The mount at the root.
@@ -211,6 +237,7 @@ impl MountNamespace {
         }
         put_on(mnt, place);
         self.mounts.lock().push(mnt.clone());
+        self.touch();
         Ok(())
     }
 
@@ -222,6 +249,7 @@ impl MountNamespace {
         let removed = position.map(|i| list.remove(i));
         drop(list);
         drop(removed);
+        self.touch();
     }
 
     /// `mnt` and every mount below it, parents first.
@@ -300,8 +328,7 @@ impl MountNamespace {
             let Some((_, parent)) = pairs.iter().find(|(o, _)| Arc::ptr_eq(o, &at.mnt)) else { continue };
             put_on(new, Path { mnt: parent.clone(), dentry: at.dentry });
         }
-        let ns = MountNamespace { mounts: SpinLock::new(rank::MOUNT_LIST, new) };
-        (Arc::new(ns), pairs)
+        (Arc::new(MountNamespace::of(new)), pairs)
     }
 }
 

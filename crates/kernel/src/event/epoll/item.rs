@@ -10,6 +10,11 @@ use crate::event::user_count::{Counted, UserCount};
 use crate::sync::{PollTable, SpinLock, Wakeable, rank};
 use crate::vfs::{File, PollEvents};
 
+/// How many items a user may have.
+pub fn max_user_watches() -> usize {
+    WATCHES.limit()
+}
+
 /// /proc/sys/fs/epoll/max_user_watches.
 static WATCHES: UserCount = UserCount::new(200_000);
 

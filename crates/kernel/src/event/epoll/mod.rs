@@ -22,6 +22,7 @@ use abi::errno::{EEXIST, ENOENT, ENOSPC};
 use abi::poll::{EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLONESHOT, EPOLLWAKEUP, EpollEvent};
 
 pub use calls::{epoll_create, epoll_create1, epoll_ctl, epoll_pwait, epoll_pwait2, epoll_wait};
+pub use item::max_user_watches;
 
 use self::item::Item;
 use crate::sync::{Mutex, PollTable, SpinLock, WaitQueue, rank};

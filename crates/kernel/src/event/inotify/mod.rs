@@ -29,6 +29,11 @@ use crate::sync::{Mutex, PollTable, SpinLock, rank};
 use crate::uaccess::UserPtr;
 use crate::vfs::{File, FileOps, Inode, InodeWatch, IovDest, PollEvents};
 
+/// Bounds as /proc/sys/fs/inotify shows them: queued events, instances and watches of a user.
+pub fn limits() -> [usize; 3] {
+    [queue::MAX_QUEUED, INSTANCES.limit(), WATCHES.limit()]
+}
+
 /// /proc/sys/fs/inotify/max_user_watches.
 static WATCHES: UserCount = UserCount::new(65_536);
 /// /proc/sys/fs/inotify/max_user_instances.

@@ -13,7 +13,7 @@ use crate::sync::{Mutex, SpinLock, WaitQueue, rank};
 use crate::vfs::{IovDest, PollEvents};
 
 /// /proc/sys/fs/inotify/max_queued_events.
-const MAX_QUEUED: usize = 16_384;
+pub const MAX_QUEUED: usize = 16_384;
 const HEADER: usize = size_of::<InotifyEvent>();
 
 /// One event.

@@ -18,7 +18,7 @@ use abi::errno::{EAGAIN, ENOTTY, EPIPE};
 use abi::fcntl::OpenFlags;
 use abi::signal::{SI_USER, SIGPIPE, SigInfo};
 
-pub use calls::{pipe, pipe2};
+pub use calls::{PIPE_MAX_SIZE, pipe, pipe2};
 pub use fifo::open_fifo;
 pub use ring::{Ring, SLOT};
 

@@ -12,10 +12,12 @@ mod dgram;
 mod gc;
 mod name;
 mod path;
+mod proc;
 mod queue;
 mod scm;
 mod socket;
 mod stream;
 
+pub use proc::proc_line;
 pub use scm::Rights;
-pub use socket::{UnixSocket, create, pair};
+pub use socket::{MAX_DGRAM_QLEN, UnixSocket, create, pair};

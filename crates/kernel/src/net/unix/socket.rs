@@ -78,7 +78,7 @@ pub struct Inner {
 }
 
 /// net.unix.max_dgram_qlen
-const MAX_DGRAM_QLEN: usize = 10;
+pub const MAX_DGRAM_QLEN: usize = 10;
 
 /// Credentials of the current task as messages carry them.
 pub fn own_creds() -> Ucred {
@@ -159,6 +159,11 @@ impl UnixSocket {
     pub fn downcast(socket: Arc<dyn Socket>) -> Option<Arc<UnixSocket>> {
         let any: Arc<dyn Any + Send + Sync> = socket;
         any.downcast().ok()
+    }
+
+    /// SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET.
+    pub(super) fn kind(&self) -> u32 {
+        self.kind
     }
 
     pub(super) fn arc(&self) -> Arc<UnixSocket> {

@@ -1,0 +1,119 @@
+//! /proc/sys/kernel.
+
+use std::sync::Arc;
+
+use abi::Result;
+use abi::errno::EINVAL;
+use abi::utsname::__NEW_UTS_LEN;
+
+use super::{cell, fixed, told};
+use crate::fs::kernfs::{Tree, dir, text, var, word};
+use crate::mm::overcommit;
+use crate::sync::{SpinLock, rank};
+use crate::task::sys::{self, RELEASE, VERSION};
+use crate::task::{CapSet, fork, pid};
+use crate::{printk, tty};
+
+pub(super) fn tree() -> Arc<Tree> {
+    let names = [
+        text("ostype", || "Linux\n"),
+        text("osrelease", || format!("{RELEASE}\n")),
+        text("version", || format!("{VERSION}\n")),
+        name("hostname", sys::hostname, sys::set_hostname),
+        name("domainname", sys::domainname, sys::set_domainname),
+    ];
+    let limits = [
+        told("cap_last_cap", || i64::from(CapSet::FULL.0.trailing_ones()) - 1),
+        told("ngroups_max", || 65536),
+        fixed("pid_max", i64::from(pid::PID_MAX)),
+        fixed("threads-max", fork::MAX_THREADS as i64),
+        fixed("overflowuid", 65534),
+        fixed("overflowgid", 65534),
+        fixed("randomize_va_space", 2),
+        fixed("tainted", 0),
+        cell("panic", 0, (i64::from(i32::MIN), i64::from(i32::MAX))),
+        cell("panic_on_oops", 0, (0, 1)),
+        fixed("core_uses_pid", 0),
+        fixed("core_pipe_limit", 0),
+        fixed("dmesg_restrict", 0),
+        fixed("kptr_restrict", 1),
+        fixed("perf_event_paranoid", 2),
+        fixed("unprivileged_bpf_disabled", 2),
+        fixed("sched_autogroup_enabled", 0),
+        fixed("sched_child_runs_first", 0),
+        fixed("sched_rr_timeslice_ms", (crate::sched::SLICE / 1_000_000) as i64),
+        fixed("ctrl-alt-del", 0),
+        cell("sysrq", 1, (0, 511)),
+    ];
+    let sysv = [
+        fixed("shmmax", i64::MAX),
+        fixed("shmmni", 4096),
+        told("shmall", || (overcommit::total() / abi::mm::PAGE_SIZE) as i64),
+        fixed("msgmax", 8192),
+        fixed("msgmnb", 16384),
+        fixed("msgmni", 32000),
+        text("sem", || "32000\t1024000000\t500\t32000\n"),
+    ];
+    let random = dir(
+        "random",
+        [
+            text("boot_id", || format!("{}\n", sys::boot_id())),
+            text("uuid", || format!("{}\n", sys::uuid())),
+            told("entropy_avail", || i64::from(sys::ENTROPY_AVAIL)),
+            told("poolsize", || i64::from(sys::ENTROPY_AVAIL)),
+            fixed("urandom_min_reseed_secs", 60),
+            fixed("write_wakeup_threshold", i64::from(sys::ENTROPY_AVAIL)),
+        ],
+    );
+    let pty = dir(
+        "pty",
+        [
+            fixed("max", tty::pty::MAX as i64),
+            fixed("reserve", 0),
+            told("nr", || tty::pty::nodes().len() as i64),
+        ],
+    );
+    let printk = var("printk", 0o644, || format!("{}\t4\t1\t7\n", printk::console_level()), set_printk);
+    let others = [random, pty, printk, core_pattern()];
+    dir("kernel", names.into_iter().chain(limits).chain(sysv).chain(others))
+}
+
+/// A name up to its first newline, 64 bytes at most.
+fn name(file: &str, get: fn() -> Vec<u8>, set: fn(&[u8])) -> Arc<Tree> {
+    let show = move || {
+        let mut name = get();
+        name.push(b'\n');
+        name
+    };
+    var(file, 0o644, show, move |data| {
+        let end = data.iter().position(|&b| b == b'\n' || b == 0).unwrap_or(data.len());
+        set(&data[..end.min(__NEW_UTS_LEN)]);
+        Ok(())
+    })
+}
+
+/// The first of four numbers is the console level; the others have no meaning here.
+fn set_printk(data: &[u8]) -> Result<()> {
+    let first = word(data)?.split_ascii_whitespace().next().ok_or(EINVAL)?;
+    let level: u8 = first.parse().map_err(|_| EINVAL)?;
+    printk::set_console_level(level);
+    Ok(())
+}
+
+/// Where core dumps would go. Programs of a distribution set it at boot.
+fn core_pattern() -> Arc<Tree> {
+    static PATTERN: SpinLock<Vec<u8>> = SpinLock::new(rank::LEAF, Vec::new());
+    let show = || {
+        let mut pattern = PATTERN.lock().clone();
+        if pattern.is_empty() {
+            pattern = b"core".to_vec();
+        }
+        pattern.push(b'\n');
+        pattern
+    };
+    var("core_pattern", 0o644, show, |data| {
+        let end = data.iter().position(|&b| b == b'\n' || b == 0).unwrap_or(data.len());
+        *PATTERN.lock() = data[..end.min(127)].to_vec();
+        Ok(())
+    })
+}
