@@ -84,6 +84,10 @@ pub fn duplicate_fd(fd: i32) -> std::io::Result<std::os::fd::OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC touches no memory, and a non-negative answer is a descriptor that nobody else owns.
     unsafe {
         let copy = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3);
-        if copy < 0 { Err(std::io::Error::last_os_error()) } else { Ok(std::os::fd::OwnedFd::from_raw_fd(copy)) }
+        if copy < 0 {
+            Err(std::io::Error::last_os_error())
+        } else {
+            Ok(std::os::fd::OwnedFd::from_raw_fd(copy))
+        }
     }
 }

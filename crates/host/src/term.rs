@@ -125,7 +125,9 @@ fn watchdog(fd: i32) -> Result<()> {
             // SAFETY: as above. Signals of the terminal must not end the watch.
             unsafe {
                 libc::setsid();
-                for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGTTOU, libc::SIGPIPE] {
+                for signal in
+                    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGTTOU, libc::SIGPIPE]
+                {
                     libc::signal(signal, libc::SIG_IGN);
                 }
                 // Every other descriptor goes: one that stays open would keep pipes of the caller from ending.
@@ -214,5 +216,7 @@ static WINCH_FD: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::ne
 extern "C" fn on_winch(_: libc::c_int) {
     let one = 1u64.to_ne_bytes();
     // SAFETY: write(2) is async-signal-safe; the descriptor is an eventfd that is never closed.
-    unsafe { libc::write(WINCH_FD.load(std::sync::atomic::Ordering::SeqCst), one.as_ptr().cast(), one.len()) };
+    unsafe {
+        libc::write(WINCH_FD.load(std::sync::atomic::Ordering::SeqCst), one.as_ptr().cast(), one.len())
+    };
 }

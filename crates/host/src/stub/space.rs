@@ -13,6 +13,17 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, OnceLock};
 
+/// What a stub process has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Page faults that needed no disk.
+    pub min_flt: u64,
+    /// Those that did.
+    pub maj_flt: u64,
+    /// Bytes.
+    pub resident: u64,
+}
+
 /// One guest address space: a stub process. Killed when dropped.
 pub struct AddressSpace {
     pub(super) process: Arc<Process>,
@@ -185,6 +196,16 @@ impl AddressSpace {
         let Some(Ok(statm)) = statm else { return 0 };
         let pages = statm.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok());
         pages.unwrap_or(0).saturating_mul(4096)
+    }
+
+    /// Resident bytes and page faults of the process so far.
+    pub fn usage(&self) -> Usage {
+        let stat = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")));
+        let Some(Ok(stat)) = stat else { return Usage::default() };
+        // A name with blanks or parentheses is no trouble: the third field follows its last parenthesis.
+        let fields = stat.rsplit(") ").next().unwrap_or_default();
+        let field = |n: usize| fields.split(' ').nth(n - 3).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
+        Usage { min_flt: field(10), maj_flt: field(12), resident: field(24).saturating_mul(4096) }
     }
 
     /// Which of `count` pages from `addr` on are in memory: a byte each, 1 for those that are. None when the process

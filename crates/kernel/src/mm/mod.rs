@@ -37,6 +37,8 @@ use abi::{Errno, Result};
 use host::stub::{AddressSpace, MemOp, StubThread, TASK_SIZE};
 
 pub use fault::handle_fault;
+pub use info::{MmStat, VM_FLAG_NAMES, VmaInfo};
+pub use oom::{MemInfo, meminfo};
 pub use vma::{Backing, VmFlags, Vma, VmaSet};
 
 use crate::sync::{Mutex, MutexGuard, SpinLock, rank};
@@ -390,19 +392,4 @@ pub fn batch_failed(task: &Arc<Task>, index: usize, errno: Errno) {
     drop(inner);
     drop(garbage);
     let _ = task.with_regs(|r| r.rax = brk.unwrap_or_else(|| errno.to_rax()));
-}
-
-/// Memory of the machine, bytes.
-pub struct MemInfo {
-    /// `mem=`
-    pub total: u64,
-    /// Used by nobody.
-    pub free: u64,
-    /// Shared memory and tmpfs.
-    pub shared: u64,
-}
-
-/// How the machine's memory is used.
-pub fn meminfo() -> MemInfo {
-    MemInfo { total: 512 << 20, free: 256 << 20, shared: 0 }
 }

@@ -46,9 +46,23 @@ pub fn used() -> u64 {
     USED.load(Ordering::Relaxed)
 }
 
-/// Free memory for /proc/meminfo and sysinfo(2), bytes, as of now.
-pub fn free() -> u64 {
-    overcommit::total().saturating_sub(measure())
+/// Memory of the machine, bytes.
+pub struct MemInfo {
+    /// `mem=`
+    pub total: u64,
+    /// Used by nobody.
+    pub free: u64,
+    /// Held by caches that can give it back.
+    pub cached: u64,
+    /// Shared memory: System V segments.
+    pub shared: u64,
+}
+
+/// How the machine's memory is used, for /proc/meminfo and sysinfo(2).
+pub fn meminfo() -> MemInfo {
+    let total = overcommit::total();
+    let shared = super::shm::list().iter().map(|(_, _, resident)| resident).sum();
+    MemInfo { total, free: total.saturating_sub(measure()), cached: cached(), shared }
 }
 
 /// Bytes that caches hold.

@@ -227,7 +227,12 @@ pub fn timerfd_create(clockid: ClockId, flags: u32) -> Result<Fd> {
         clock::watch_settings(watcher);
     }
     let open = OpenFlags::RDWR | OpenFlags::from_bits_retain(flags & TFD_NONBLOCK);
-    let file = anon_file("[timerfd]", Box::new(TimerFd(timer)), open, FileMode::READ | FileMode::WRITE | FileMode::STREAM)?;
+    let file = anon_file(
+        "[timerfd]",
+        Box::new(TimerFd(timer)),
+        open,
+        FileMode::READ | FileMode::WRITE | FileMode::STREAM,
+    )?;
     task.files()?.install(file, flags & TFD_CLOEXEC != 0)
 }
 
