@@ -192,10 +192,22 @@ impl AddressSpace {
 
     /// Resident bytes of the process, guest memory and a few pages of the stub's own.
     pub fn resident_bytes(&self) -> u64 {
+        self.statm().0
+    }
+
+    /// Resident bytes that are the process's own: neither of files nor of shared objects.
+    pub fn anonymous_bytes(&self) -> u64 {
+        let (resident, shared) = self.statm();
+        resident.saturating_sub(shared)
+    }
+
+    /// Resident and shared bytes, from /proc/PID/statm.
+    fn statm(&self) -> (u64, u64) {
         let statm = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/statm")));
-        let Some(Ok(statm)) = statm else { return 0 };
-        let pages = statm.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok());
-        pages.unwrap_or(0).saturating_mul(4096)
+        let Some(Ok(statm)) = statm else { return (0, 0) };
+        let mut pages = statm.split(' ').skip(1).map(|word| word.parse::<u64>().unwrap_or(0));
+        let mut bytes = || pages.next().unwrap_or(0).saturating_mul(4096);
+        (bytes(), bytes())
     }
 
     /// Resident bytes and page faults of the process so far.

@@ -260,7 +260,6 @@ impl Mm {
     /// Changes the current task's address space. What `f` has changed by its error stays changed, as with mprotect(2)
     /// over a hole. Errors of the host, where they are not deferred: ENOMEM as a rule.
     pub fn change<R>(&self, f: impl FnOnce(&mut MmInner, &mut Changes) -> Result<R>) -> Result<R> {
-        oom::pressure();
         let task = current();
         let mut inner = self.lock();
         let mut changes = Changes::default();
