@@ -13,6 +13,17 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, OnceLock};
 
+/// What a stub process has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Page faults that needed no disk.
+    pub min_flt: u64,
+    /// Those that did.
+    pub maj_flt: u64,
+    /// Bytes.
+    pub resident: u64,
+}
+
 /// One guest address space: a stub process. Killed when dropped.
 pub struct AddressSpace {
     pub(super) process: Arc<Process>,
@@ -181,19 +192,37 @@ impl AddressSpace {
 
     /// Resident bytes of the process, guest memory and a few pages of the stub's own.
     pub fn resident_bytes(&self) -> u64 {
-        self.statm(1)
+        self.statm().0
+    }
+
+    /// Resident bytes that are the process's own: neither of files nor of shared objects.
+    pub fn anonymous_bytes(&self) -> u64 {
+        let (resident, shared) = self.statm();
+        resident.saturating_sub(shared)
     }
 
     /// Resident bytes of files and shared memory, a part of [`resident_bytes`](AddressSpace::resident_bytes).
     pub fn shared_bytes(&self) -> u64 {
-        self.statm(2)
+        self.statm().1
     }
 
-    fn statm(&self, field: usize) -> u64 {
+    /// Resident and shared bytes, from /proc/PID/statm.
+    fn statm(&self) -> (u64, u64) {
         let statm = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/statm")));
-        let Some(Ok(statm)) = statm else { return 0 };
-        let pages = statm.split(' ').nth(field).and_then(|word| word.parse::<u64>().ok());
-        pages.unwrap_or(0).saturating_mul(4096)
+        let Some(Ok(statm)) = statm else { return (0, 0) };
+        let mut pages = statm.split(' ').skip(1).map(|word| word.parse::<u64>().unwrap_or(0));
+        let mut bytes = || pages.next().unwrap_or(0).saturating_mul(4096);
+        (bytes(), bytes())
+    }
+
+    /// Resident bytes and page faults of the process so far.
+    pub fn usage(&self) -> Usage {
+        let stat = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")));
+        let Some(Ok(stat)) = stat else { return Usage::default() };
+        // A name with blanks or parentheses is no trouble: the third field follows its last parenthesis.
+        let fields = stat.rsplit(") ").next().unwrap_or_default();
+        let field = |n: usize| fields.split(' ').nth(n - 3).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
+        Usage { min_flt: field(10), maj_flt: field(12), resident: field(24).saturating_mul(4096) }
     }
 
     /// The host's own account of every mapping, in the format of /proc/PID/smaps. None when the process is gone.

@@ -26,6 +26,7 @@ static CMDLINE: OnceLock<String> = OnceLock::new();
 
 pub(super) fn set_machine(mem: u64, cmdline: &str, panic_timeout: i32) {
     MEM.store(mem, Ordering::Relaxed);
+    crate::mm::overcommit::set_total(mem);
     PANIC_TIMEOUT.store(panic_timeout, Ordering::Relaxed);
     let _ = CMDLINE.set(cmdline.to_owned());
 }

@@ -83,7 +83,7 @@ fn set_lock(
         at = vma.end.min(end);
     }
     if at > start {
-        changes.edit(inner, (start, at), |vma| vma.flags = vma.flags - LOCK_BITS | bits, []);
+        changes.edit(inner, (start, at), |vma| vma.flags = (vma.flags - LOCK_BITS) | bits, []);
         for op in ops {
             changes.op(op);
         }
@@ -140,7 +140,7 @@ fn set_all(inner: &mut MmInner, changes: &mut Changes, bits: VmFlags) {
     let special = |vma: &Vma| vma.flags.contains(VmFlags::DONTEXPAND);
     let edit = |vma: &mut Vma| {
         if !special(vma) {
-            vma.flags = vma.flags - LOCK_BITS | bits;
+            vma.flags = (vma.flags - LOCK_BITS) | bits;
         }
     };
     changes.edit(inner, (0, TASK_SIZE), edit, []);

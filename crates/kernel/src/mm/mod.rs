@@ -37,7 +37,8 @@ use abi::{Errno, Result};
 use host::stub::{AddressSpace, MemOp, StubThread, TASK_SIZE};
 
 pub use fault::handle_fault;
-pub use info::{VM_FLAG_NAMES, VmaInfo};
+pub use info::{MmStat, VM_FLAG_NAMES, VmaInfo};
+pub use oom::{MemInfo, meminfo};
 pub use vma::{Backing, VmFlags, Vma, VmaSet};
 
 use crate::sync::{Mutex, MutexGuard, SpinLock, rank};
@@ -261,7 +262,6 @@ impl Mm {
     /// Changes the current task's address space. What `f` has changed by its error stays changed, as with mprotect(2)
     /// over a hole. Errors of the host, where they are not deferred: ENOMEM as a rule.
     pub fn change<R>(&self, f: impl FnOnce(&mut MmInner, &mut Changes) -> Result<R>) -> Result<R> {
-        oom::pressure();
         let task = current();
         let mut inner = self.lock();
         let mut changes = Changes::default();
@@ -393,19 +393,4 @@ pub fn batch_failed(task: &Arc<Task>, index: usize, errno: Errno) {
     drop(inner);
     drop(garbage);
     let _ = task.with_regs(|r| r.rax = brk.unwrap_or_else(|| errno.to_rax()));
-}
-
-/// Memory of the machine, bytes.
-pub struct MemInfo {
-    /// `mem=`
-    pub total: u64,
-    /// Used by nobody.
-    pub free: u64,
-    /// Shared memory and tmpfs.
-    pub shared: u64,
-}
-
-/// How the machine's memory is used.
-pub fn meminfo() -> MemInfo {
-    MemInfo { total: overcommit::total(), free: oom::free(), shared: 0 }
 }

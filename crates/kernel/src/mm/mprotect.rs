@@ -98,7 +98,7 @@ fn protect(
             inner,
             (from, to),
             |vma| {
-                vma.flags = vma.flags - (VmFlags::READ | VmFlags::WRITE | VmFlags::EXEC) | new;
+                vma.flags = (vma.flags - (VmFlags::READ | VmFlags::WRITE | VmFlags::EXEC)) | new;
                 if accounted.iter().any(|r| r.0 <= vma.start && vma.end <= r.1) {
                     vma.flags |= VmFlags::ACCOUNT;
                 }

@@ -1,8 +1,8 @@
 //! `mem=`: how much the machine uses, and the OOM killer.
 //!
-//! Nothing here runs while the machine is idle. Whoever asks for memory (mmap, brk, fork, a fault that reaches the
-//! kernel) calls [`pressure`], which looks at the sum at most every [`CHECK_INTERVAL`]; and while guests run, the vCPUs'
-//! slices do the same, because a guest touches the memory that it has been given without asking again.
+//! Nothing here runs while the machine is idle. While a guest program runs, its vCPU calls [`pressure`] now and then
+//! ([`next_check`]), because a guest touches the memory that it has been given without asking again. What counts is the
+//! anonymous memory of the stubs and what the caches hold; pages that a fork still shares count twice.
 //!
 //! Over the limit, caches are dropped first ([`register_shrinker`]); then the process with the largest score dies, by
 //! SIGKILL, as Linux's `oom_badness` has it: resident memory plus oom_score_adj thousandths of all memory.
@@ -16,8 +16,9 @@ use super::overcommit;
 use crate::sync::{SpinLock, rank};
 use crate::task::{Process, exit, pid};
 
-/// The sum is looked at no more often than this, ns.
-const CHECK_INTERVAL: u64 = 100_000_000;
+/// The sum is looked at no more often than this, ns: with plenty of memory left, and when it is getting short.
+const CHECK_INTERVAL: u64 = 400_000_000;
+const CHECK_INTERVAL_SHORT: u64 = 50_000_000;
 /// Of this many parts of the memory, one is left free by reclaim.
 const RESERVE: u64 = 64;
 /// oom_score_adj of a process that is never chosen.
@@ -46,9 +47,23 @@ pub fn used() -> u64 {
     USED.load(Ordering::Relaxed)
 }
 
-/// Free memory for /proc/meminfo and sysinfo(2), bytes, as of now.
-pub fn free() -> u64 {
-    overcommit::total().saturating_sub(measure())
+/// Memory of the machine, bytes.
+pub struct MemInfo {
+    /// `mem=`
+    pub total: u64,
+    /// Used by nobody.
+    pub free: u64,
+    /// Held by caches that can give it back.
+    pub cached: u64,
+    /// Shared memory: System V segments.
+    pub shared: u64,
+}
+
+/// How the machine's memory is used, for /proc/meminfo and sysinfo(2).
+pub fn meminfo() -> MemInfo {
+    let total = overcommit::total();
+    let shared = super::shm::list().iter().map(|(_, _, resident)| resident).sum();
+    MemInfo { total, free: total.saturating_sub(measure()), cached: cached(), shared }
 }
 
 /// Bytes that caches hold.
@@ -75,7 +90,7 @@ fn measure() -> u64 {
             && !seen.contains(&mm.id)
         {
             seen.push(mm.id);
-            sum += mm.rss();
+            sum += mm.space.anonymous_bytes();
         }
     }
     USED.store(sum, Ordering::Relaxed);
@@ -86,19 +101,24 @@ fn mm_of(process: &Process) -> Option<Arc<super::Mm>> {
     process.threads().iter().find_map(|t| t.mm().ok())
 }
 
-/// Memory is being asked for: looks whether there is any, now and then.
-pub fn pressure() {
-    let now = host::clock::monotonic();
-    let due = NEXT_CHECK.load(Ordering::Relaxed);
-    if now < due
-        || NEXT_CHECK
-            .compare_exchange(due, now + CHECK_INTERVAL, Ordering::Relaxed, Ordering::Relaxed)
-            .is_err()
-    {
+/// When [`pressure`] should be called again, host monotonic ns.
+pub fn next_check() -> u64 {
+    NEXT_CHECK.load(Ordering::Relaxed)
+}
+
+/// Looks whether there is memory left, if nobody has for a while, and makes room where there is none. No lock may be
+/// held.
+pub fn pressure(now: u64) {
+    let due = next_check();
+    let claim = |next| NEXT_CHECK.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    if now < due || !claim(now + CHECK_INTERVAL) {
         return;
     }
     let total = overcommit::total();
     let used = measure();
+    if used > total / 2 {
+        NEXT_CHECK.store(now + CHECK_INTERVAL_SHORT, Ordering::Relaxed);
+    }
     if used > total - total / RESERVE {
         reclaim(used, total);
     }

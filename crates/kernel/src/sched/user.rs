@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use host::stub::{Event, Wait};
 
 use super::{SLICE, STEAL_DELAY, schedule, vcpu};
+use crate::mm::oom;
 use crate::task::{Task, TaskState};
 
 /// Resumes the guest program of `task`, the current one, until it needs the kernel. Errors of the guest arrive as
@@ -12,10 +13,13 @@ use crate::task::{Task, TaskState};
 pub fn run_user(task: &Task) -> Event {
     let vcpu = vcpu::current_or_first();
     let started = host::clock::monotonic();
+    oom::pressure(started);
     let slice_end = task.sched.run_start.load(Ordering::Relaxed) + SLICE;
     let steal_at = started + STEAL_DELAY;
     // Fixed at the start: what this stretch uses is charged only at its end.
     let cpu_limit = task.cpu_time_limit(started);
+    // The guest is stopped for either, and memory is looked at before it goes on.
+    let stop_at = cpu_limit.min(oom::next_check());
     let mut preempted = false;
     let event = {
         let mut user = task.user.lock();
@@ -26,7 +30,7 @@ pub fn run_user(task: &Task) -> Event {
             if queued() {
                 until = if now < steal_at { steal_at } else { slice_end };
             }
-            until = until.min(vcpu.timers.earliest().unwrap_or(u64::MAX)).min(cpu_limit);
+            until = until.min(vcpu.timers.earliest().unwrap_or(u64::MAX)).min(stop_at);
             if until == u64::MAX { Wait::Forever } else { Wait::Until(until) }
         };
         let mut tick = || -> Wait {
@@ -45,7 +49,7 @@ pub fn run_user(task: &Task) -> Event {
                     vcpu::call_idle();
                 }
             }
-            if cpu_limit <= now {
+            if stop_at <= now {
                 return Wait::Interrupt;
             }
             match plan(now) {

@@ -158,7 +158,7 @@ pub fn release_mm(task: &Arc<Task>) {
             let _ = mm.write(clear, &0u32.to_ne_bytes());
             futex::wake(&mm, clear, 1);
         }
-        family::note_maxrss(&task.process, &mm);
+        family::note_usage(&task.process, &mm);
     }
 }
 

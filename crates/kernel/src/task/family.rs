@@ -263,7 +263,19 @@ pub fn add_child_totals(parent: &Process, child: &Process) {
 
 /// Keeps the largest resident set seen.
 pub fn note_maxrss(process: &Process, mm: &Mm) {
-    let rss = mm.space.resident_bytes();
+    let rss = mm.rss();
     let mut totals = process.totals.lock();
     totals.maxrss[0] = totals.maxrss[0].max(rss);
+}
+
+/// A thread leaves an address space. The last one takes along what the host has counted in it.
+pub fn note_usage(process: &Process, mm: &Mm) {
+    if mm.users() > 1 {
+        return;
+    }
+    let usage = mm.space.usage();
+    let mut totals = process.totals.lock();
+    totals.maxrss[0] = totals.maxrss[0].max(usage.resident);
+    totals.own[0] += usage.min_flt;
+    totals.own[1] += usage.maj_flt;
 }

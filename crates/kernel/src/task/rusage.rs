@@ -100,8 +100,11 @@ pub fn with_children(process: &Process) -> Rusage {
     )
 }
 
-/// Counters of the threads that live.
+/// Counters of the threads that live, and the faults in their memory that the host has served.
 fn living(process: &Process) -> [u64; 4] {
     let threads: Vec<Arc<Task>> = process.threads();
-    threads.iter().fold([0; 4], |sum, t| add(sum, t.counters()))
+    let mm = threads.iter().find_map(|t| t.mm().ok());
+    let usage = mm.map(|mm| mm.space.usage()).unwrap_or_default();
+    let start = [usage.min_flt, usage.maj_flt, 0, 0];
+    threads.iter().fold(start, |sum, t| add(sum, t.counters()))
 }

@@ -34,7 +34,7 @@ fn resident() -> (u64, u64) {
 
 pub(super) fn meminfo() -> String {
     let total = overcommit::total();
-    let free = oom::free().min(total);
+    let free = crate::mm::meminfo().free.min(total);
     let cached = oom::cached();
     let (anon, mapped) = resident();
     let mut out = String::new();
@@ -80,7 +80,7 @@ fn vmstat() -> String {
     let all = pid::tasklist().all_tasks();
     let faults = all.iter().map(|t| t.counters()).fold((0, 0), |sum, n| (sum.0 + n[0] + n[1], sum.1 + n[1]));
     let mut out = String::new();
-    put!(out, "nr_free_pages {}\nnr_anon_pages {}\n", oom::free() / page, anon / page);
+    put!(out, "nr_free_pages {}\nnr_anon_pages {}\n", crate::mm::meminfo().free / page, anon / page);
     put!(out, "nr_mapped {}\nnr_file_pages {}\n", mapped / page, oom::cached() / page);
     put!(out, "pgfault {}\npgmajfault {}\n", faults.0, faults.1);
     out

@@ -156,7 +156,7 @@ impl Image {
         // A loader that is run as a program lies among the mappings: its heap goes where programs are.
         let loader = program.dynamic && interp.is_none();
         let brk = if loader { ET_DYN_BASE } else { end.wrapping_add(bias) };
-        let brk = brk + if random.on { random_word() % (1 << 30) & !(PAGE_SIZE - 1) } else { 0 };
+        let brk = brk + if random.on { page_down(random_word() % (1 << 30)) } else { 0 };
         (self.inner.layout.start_brk, self.inner.layout.brk) = (brk, brk);
         Ok(())
     }
