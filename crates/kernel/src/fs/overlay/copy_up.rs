@@ -110,7 +110,8 @@ fn fill(
     ino: u64,
 ) -> Result<()> {
     let copy = temp.inode().ok_or(EIO)?;
-    if lower.inode.kind == FileType::Regular && content == Content::Whole {
+    // An empty one may be a file that the host doesn't let us read.
+    if lower.inode.kind == FileType::Regular && content == Content::Whole && attr.size > 0 {
         copy_data(fs, upper, lower, temp, attr.size)?;
     }
     copy_xattrs(fs, &lower.inode, &copy)?;
