@@ -13,6 +13,17 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, OnceLock};
 
+/// What an address space has used, as the host counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Faults that needed no reading.
+    pub minor_faults: u64,
+    /// Faults that waited for a disk of the host.
+    pub major_faults: u64,
+    /// Bytes in memory.
+    pub resident: u64,
+}
+
 /// One guest address space: a stub process. Killed when dropped.
 pub struct AddressSpace {
     pub(super) process: Arc<Process>,
@@ -198,6 +209,17 @@ impl AddressSpace {
         read?.ok()?;
         // Bit 63 of an entry: present.
         Some(entries.chunks_exact(8).map(|entry| entry[7] >> 7).collect())
+    }
+
+    /// Page faults and resident memory of the process so far; zero once it is dead.
+    pub fn usage(&self) -> Usage {
+        let stat = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")));
+        let Some(Ok(stat)) = stat else { return Usage::default() };
+        // After the name, which ends at the last parenthesis: minflt is the eighth word, then cminflt, majflt; rss is
+        // the 22nd.
+        let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
+        let word = |i: usize| words.get(i).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
+        Usage { minor_faults: word(7), major_faults: word(9), resident: word(21).saturating_mul(4096) }
     }
 
     /// Kills the host process. Every thread in it reports `Event::Dead`.

@@ -19,10 +19,11 @@ pub fn getrusage(who: i32, usage: UserPtr<Rusage>) -> Result<()> {
     let process = &task.process;
     let value = match who {
         RUSAGE_SELF => {
-            if let Ok(mm) = task.mm() {
-                family::note_maxrss(process, &mm);
-            }
-            own(process)
+            let (minor, major) = task.mm().map_or((0, 0), |mm| family::note_memory(process, &mm));
+            let mut usage = own(process);
+            usage.ru_minflt += minor as i64;
+            usage.ru_majflt += major as i64;
+            usage
         }
         RUSAGE_CHILDREN => children(process),
         RUSAGE_THREAD => thread(&task),
