@@ -13,14 +13,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, OnceLock};
 
-/// What a stub process has used.
-#[derive(Clone, Copy, Debug, Default)]
+/// What an address space has used, as the host counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Page faults that needed no disk.
-    pub min_flt: u64,
-    /// Those that did.
-    pub maj_flt: u64,
-    /// Bytes.
+    /// Faults that needed no reading.
+    pub minor_faults: u64,
+    /// Faults that waited for a disk of the host.
+    pub major_faults: u64,
+    /// Bytes in memory.
     pub resident: u64,
 }
 
@@ -215,16 +215,6 @@ impl AddressSpace {
         (bytes(), bytes())
     }
 
-    /// Resident bytes and page faults of the process so far.
-    pub fn usage(&self) -> Usage {
-        let stat = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")));
-        let Some(Ok(stat)) = stat else { return Usage::default() };
-        // A name with blanks or parentheses is no trouble: the third field follows its last parenthesis.
-        let fields = stat.rsplit(") ").next().unwrap_or_default();
-        let field = |n: usize| fields.split(' ').nth(n - 3).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
-        Usage { min_flt: field(10), maj_flt: field(12), resident: field(24).saturating_mul(4096) }
-    }
-
     /// The host's own account of every mapping, in the format of /proc/PID/smaps. None when the process is gone.
     pub fn host_smaps(&self) -> Option<String> {
         let text = self.process.with_pid(|pid| std::fs::read(format!("/proc/{pid}/smaps")));
@@ -242,6 +232,17 @@ impl AddressSpace {
         read?.ok()?;
         // Bit 63 of an entry: present.
         Some(entries.chunks_exact(8).map(|entry| entry[7] >> 7).collect())
+    }
+
+    /// Page faults and resident memory of the process so far; zero once it is dead.
+    pub fn usage(&self) -> Usage {
+        let stat = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")));
+        let Some(Ok(stat)) = stat else { return Usage::default() };
+        // After the name, which ends at the last parenthesis: minflt is the eighth word, then cminflt, majflt; rss is
+        // the 22nd.
+        let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
+        let word = |i: usize| words.get(i).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
+        Usage { minor_faults: word(7), major_faults: word(9), resident: word(21).saturating_mul(4096) }
     }
 
     /// Kills the host process. Every thread in it reports `Event::Dead`.

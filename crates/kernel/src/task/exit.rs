@@ -158,7 +158,9 @@ pub fn release_mm(task: &Arc<Task>) {
             let _ = mm.write(clear, &0u32.to_ne_bytes());
             futex::wake(&mm, clear, 1);
         }
-        family::note_usage(&task.process, &mm);
+        if mm.users() == 1 {
+            family::add_memory_totals(&task.process, &mm);
+        }
     }
 }
 

@@ -261,21 +261,19 @@ pub fn add_child_totals(parent: &Process, child: &Process) {
     to.maxrss[1] = to.maxrss[1].max(from.maxrss[0]).max(from.maxrss[1]);
 }
 
-/// Keeps the largest resident set seen.
-pub fn note_maxrss(process: &Process, mm: &Mm) {
-    let rss = mm.rss();
-    let mut totals = process.totals.lock();
-    totals.maxrss[0] = totals.maxrss[0].max(rss);
-}
-
-/// A thread leaves an address space. The last one takes along what the host has counted in it.
-pub fn note_usage(process: &Process, mm: &Mm) {
-    if mm.users() > 1 {
-        return;
-    }
+/// Looks at what the host counts for an address space: keeps the largest resident set seen, and answers minor and major
+/// faults.
+pub fn note_memory(process: &Process, mm: &Mm) -> (u64, u64) {
     let usage = mm.space.usage();
     let mut totals = process.totals.lock();
     totals.maxrss[0] = totals.maxrss[0].max(usage.resident);
-    totals.own[0] += usage.min_flt;
-    totals.own[1] += usage.maj_flt;
+    (usage.minor_faults, usage.major_faults)
+}
+
+/// The process leaves an address space that nobody else uses: its faults stay with the process.
+pub fn add_memory_totals(process: &Process, mm: &Mm) {
+    let (minor, major) = note_memory(process, mm);
+    let mut totals = process.totals.lock();
+    totals.own[0] += minor;
+    totals.own[1] += major;
 }

@@ -20,6 +20,7 @@ pub mod membarrier;
 pub mod pid;
 pub mod pidfd;
 pub mod prctl;
+mod prctl_mm;
 mod process;
 pub mod rlimit;
 pub mod run;

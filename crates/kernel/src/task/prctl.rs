@@ -10,7 +10,7 @@ use abi::prctl::*;
 use abi::signal::NSIG;
 use host::stub::TASK_SIZE;
 
-use super::{CapSet, Cred, Task, capable, current};
+use super::{CapSet, Cred, Task, capable, current, prctl_mm};
 use crate::uaccess::{UserPtr, copy_to_user, strncpy_from_user};
 
 /// prctl(2)
@@ -101,6 +101,8 @@ pub fn prctl(option: u32, arg2: u64, arg3: u64, arg4: u64, arg5: u64) -> Result<
             zero_from(0)?;
             return Ok(u64::from(task.mce_kill.load(Ordering::Relaxed)));
         }
+        PR_SET_MM => prctl_mm::set_mm(arg2, arg3, [arg4, arg5])?,
+        PR_GET_AUXV => return prctl_mm::get_auxv(arg2, arg3, [arg4, arg5]),
         PR_GET_SPECULATION_CTRL | PR_SET_SPECULATION_CTRL => return speculation(option, args),
         _ => return cred_option(&task, option, args),
     }

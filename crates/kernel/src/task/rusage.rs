@@ -20,7 +20,7 @@ pub fn getrusage(who: i32, usage: UserPtr<Rusage>) -> Result<()> {
     let value = match who {
         RUSAGE_SELF => {
             if let Ok(mm) = task.mm() {
-                family::note_maxrss(process, &mm);
+                family::note_memory(process, &mm);
             }
             own(process)
         }
@@ -105,6 +105,6 @@ fn living(process: &Process) -> [u64; 4] {
     let threads: Vec<Arc<Task>> = process.threads();
     let mm = threads.iter().find_map(|t| t.mm().ok());
     let usage = mm.map(|mm| mm.space.usage()).unwrap_or_default();
-    let start = [usage.min_flt, usage.maj_flt, 0, 0];
+    let start = [usage.minor_faults, usage.major_faults, 0, 0];
     threads.iter().fold(start, |sum, t| add(sum, t.counters()))
 }

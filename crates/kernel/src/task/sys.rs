@@ -95,6 +95,7 @@ pub fn sysinfo(info: UserPtr<Sysinfo>) -> Result<()> {
     let procs = pid::tasklist().threads();
     let memory = crate::mm::meminfo();
     info.write(&Sysinfo {
+        // Linux rounds up.
         uptime: time::since_boot().div_ceil(abi::time::NSEC_PER_SEC) as i64,
         loads: sched::loads(),
         totalram: memory.total,

@@ -11,7 +11,7 @@ use abi::errno::{EADDRINUSE, ECONNREFUSED, EINVAL, ENOSPC, EPROTOTYPE};
 use abi::net::{AF_UNIX, SockaddrUn};
 
 use super::{UnixSocket, path};
-use crate::net::{Socket, addr};
+use crate::net::addr;
 use crate::sync::{SpinLock, rank};
 
 /// The address of a bound socket: the bytes of `sun_path`, a path with its final zero.
