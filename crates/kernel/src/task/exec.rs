@@ -286,7 +286,8 @@ fn point_of_no_return(task: &Arc<Task>, mm: Arc<Mm>, stub: StubThread, bprm: &Bi
     let old_stub = task.user.lock().replace(stub);
     let old_mm = task.set_mm(Some(mm));
     crate::mm::batch_landed(task);
-    if let Some(vfork) = task.vfork_done.lock().take() {
+    let vfork = task.vfork_done.lock().take();
+    if let Some(vfork) = vfork {
         vfork.complete();
     }
     drop(old_stub);

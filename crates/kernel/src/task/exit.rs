@@ -142,7 +142,8 @@ fn leave_mm(task: &Arc<Task>) {
     let mm = task.set_mm(None);
     drop(user);
     drop(mm);
-    if let Some(vfork) = task.vfork_done.lock().take() {
+    let vfork = task.vfork_done.lock().take();
+    if let Some(vfork) = vfork {
         vfork.complete();
     }
 }

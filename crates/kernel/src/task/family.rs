@@ -238,12 +238,12 @@ fn hang_up_if_orphaned(pgrp: i32) {
 
 /// A thread that ends leaves its counters to its process.
 pub fn add_thread_totals(task: &Task) {
+    task.process.exit_uid.store(task.cred().uid, Ordering::Relaxed);
     let mut totals = task.process.totals.lock();
     let own = task.counters();
     for (sum, n) in totals.own.iter_mut().zip(own) {
         *sum += n;
     }
-    task.process.exit_uid.store(task.cred().uid, Ordering::Relaxed);
 }
 
 /// The parent of a reaped process takes its times and counters, and those of its children.
