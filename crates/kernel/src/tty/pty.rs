@@ -168,6 +168,10 @@ pub fn node(index: usize) -> Option<PtyNode> {
 }
 
 impl FileOps for MasterFile {
+    fn is_stream(&self) -> bool {
+        true
+    }
+
     fn read(&self, _: &File, dest: &mut IovDest<'_>, _: &mut u64) -> Result<usize> {
         if dest.remaining() == 0 {
             return Ok(0);

@@ -225,6 +225,7 @@ fn open_tmpfile(dir: Path, how: How, cred: Arc<Cred>) -> Result<Arc<File>> {
     permission(&dir_inode, MAY_WRITE | MAY_EXEC, &cred)?;
     let new = inherit(&dir_inode, FileType::Regular.bits() | how.mode, 0, &cred)?;
     let inode = dir_inode.ops.tmpfile(&dir_inode, &new)?;
+    inode.never_linked.store(how.flags.contains(OpenFlags::EXCL), Ordering::Relaxed);
     let path = Path { dentry: Dentry::tmpfile(&dir.dentry, inode), mnt: dir.mnt };
     finish(path, how, cred, true)
 }

@@ -5,11 +5,12 @@
 use abi::Result;
 use abi::errno::{EINVAL, EISDIR, EOPNOTSUPP, EPERM};
 use abi::fcntl::{
-    F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
+    F_ADD_SEALS, F_GET_SEALS, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
     FALLOC_FL_ZERO_RANGE, OpenFlags, SEEK_DATA, SEEK_HOLE,
 };
 use std::sync::atomic::Ordering;
 
+use super::memfd;
 use super::node::{Content, Node};
 use super::tmpfs_of;
 use crate::vfs::{DirEmit, File, FileOps, IovDest, IovSource, Mapping, MmapRequest, Readdir};
@@ -139,6 +140,14 @@ impl FileOps for TmpfsFile {
 
     fn fsync(&self, _: &File, _: bool) -> Result<()> {
         Ok(())
+    }
+
+    fn fcntl(&self, file: &File, cmd: u32, arg: u64) -> Result<u64> {
+        match cmd {
+            F_ADD_SEALS => memfd::add_seals(file, arg as u32).map(|()| 0),
+            F_GET_SEALS => memfd::get_seals(file).map(u64::from),
+            _ => Err(EINVAL),
+        }
     }
 
     fn fallocate(&self, file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {

@@ -46,6 +46,12 @@ impl Tmpfs {
         take(&self.pages, n, self.max_pages.load(Ordering::Relaxed))
     }
 
+    /// Replaces a charge of `old` pages by one of `new`, whatever the limit.
+    fn recharge(&self, old: u64, new: u64) {
+        self.pages.fetch_add(new, Ordering::Relaxed);
+        self.uncharge(old);
+    }
+
     fn uncharge(&self, n: u64) {
         self.pages.fetch_sub(n, Ordering::Relaxed);
     }
