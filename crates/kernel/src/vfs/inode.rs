@@ -145,6 +145,11 @@ pub trait InodeOps: Any + Send + Sync {
         Err(ENOTDIR)
     }
 
+    /// Whether a name that isn't there answers ENOENT even to those who would make it (proc).
+    fn refuses_names(&self, dir: &Inode) -> bool {
+        false
+    }
+
     /// Makes any inode but a directory or a symlink (open O_CREAT, mknod, bind of a socket). EEXIST.
     fn create(&self, dir: &Arc<Inode>, name: &[u8], new: &NewInode) -> Result<Arc<Inode>> {
         Err(EPERM)

@@ -210,6 +210,9 @@ fn child_or_new(walk: &Walk, last: &Last<'_>, how: How, cred: &Cred) -> Result<(
     if let Some(child) = parent.dentry.lookup_locked(last.name())? {
         return Ok((child, false));
     }
+    if dir.ops.refuses_names(&dir) {
+        return Err(ENOENT);
+    }
     want_write(&parent.mnt)?;
     may_create(&parent.dentry, cred)?;
     let new = inherit(&dir, FileType::Regular.bits() | how.mode, 0, cred)?;
