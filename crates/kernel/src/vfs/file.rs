@@ -97,6 +97,8 @@ pub type Readdir<'a> = &'a mut dyn FnMut(DirEmit<'_>) -> bool;
 pub struct MmapRequest {
     /// MAP_SHARED; else private.
     pub shared: bool,
+    /// Whether it is to be written at once: PROT_WRITE.
+    pub write: bool,
     /// Whether the guest may ever write to the shared mapping: the file is open for writing.
     pub may_write: bool,
     /// Offset in the file, bytes, and length.
@@ -111,6 +113,8 @@ pub enum Mapping {
     /// A host object that is as long as the file; file offset = object offset. The descriptor has no more rights than
     /// the request needs.
     Object(Arc<OwnedFd>),
+    /// The same for a shared mapping that may never be written, although the file is open for writing: sealed memory.
+    ReadOnly(Arc<OwnedFd>),
     /// Fresh anonymous memory (/dev/zero).
     Anonymous,
 }

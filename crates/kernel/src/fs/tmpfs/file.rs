@@ -85,9 +85,17 @@ impl FileOps for TmpfsFile {
             let outcome = src.peek(buf).and_then(|got| {
                 let mut inner = node.lock();
                 let data = inner.data()?;
-                let grows = pos.saturating_add(got as u64) > data.size();
-                if grows && node.seals.load(Ordering::SeqCst) & F_SEAL_GROW != 0 {
-                    return Err(EPERM);
+                let mut got = got;
+                if node.seals.load(Ordering::SeqCst) & F_SEAL_GROW != 0 {
+                    // Page by page, as Linux: the pages before the one that would grow the file are written.
+                    let left = data.size().saturating_sub(*pos);
+                    if (got as u64) > left {
+                        let page_end = (*pos | 4095) + 1;
+                        got = (page_end - *pos).min(got as u64) as usize;
+                        if got as u64 > left {
+                            return Err(EPERM);
+                        }
+                    }
                 }
                 let n = data.write(fs, *pos, &buf[..got])?;
                 inner.modified();
@@ -98,7 +106,7 @@ impl FileOps for TmpfsFile {
                     src.advance(n);
                     done += n;
                     *pos += n as u64;
-                    if n < got || n == 0 {
+                    if n < got {
                         break;
                     }
                 }
@@ -130,12 +138,17 @@ impl FileOps for TmpfsFile {
     fn mmap(&self, file: &File, request: MmapRequest) -> Result<Mapping> {
         let node = Node::of(file.inode());
         let writable = request.shared && request.may_write;
-        if writable {
-            Self::sealed(node, F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)?;
+        let sealed = writable && Self::sealed(node, F_SEAL_WRITE | F_SEAL_FUTURE_WRITE).is_err();
+        if sealed && request.write {
+            return Err(EPERM);
         }
         let mut inner = node.lock();
         let object = inner.data()?.object()?;
-        Ok(Mapping::Object(if writable { object.fd() } else { object.readonly_fd()? }))
+        Ok(match (sealed, writable) {
+            (true, _) => Mapping::ReadOnly(object.readonly_fd()?),
+            (false, true) => Mapping::Object(object.fd()),
+            (false, false) => Mapping::Object(object.readonly_fd()?),
+        })
     }
 
     fn fsync(&self, _: &File, _: bool) -> Result<()> {

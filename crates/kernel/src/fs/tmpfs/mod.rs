@@ -231,5 +231,6 @@ fn kernel_mount() -> Result<&'static Arc<SuperBlock>> {
 fn detached_inode(mode: u32) -> Result<Arc<Inode>> {
     let cred = crate::task::current().cred();
     let new = NewInode { mode, uid: cred.fsuid, gid: cred.fsgid, rdev: 0 };
-    Node::make(kernel_mount()?, &new, None)
+    let root = kernel_mount()?.root()?.inode().ok_or(EINVAL)?;
+    root.ops.tmpfile(&root, &new)
 }
