@@ -30,6 +30,8 @@ bitflags::bitflags! {
         const SEEK = 4;
         /// Reads and writes don't use the position and are not serialised by it (pipes, sockets, ttys).
         const STREAM = 8;
+        /// lseek(2) succeeds and does nothing (eventfd and its like).
+        const NOOP_SEEK = 64;
         /// O_PATH: only names the file.
         const PATH = 16;
         /// Counted in the inode's writers.
@@ -381,6 +383,9 @@ impl File {
 
     /// lseek(2). ESPIPE.
     pub fn seek(&self, offset: i64, whence: u32) -> Result<u64> {
+        if self.mode.contains(FileMode::NOOP_SEEK) {
+            return Ok(0);
+        }
         if !self.mode.contains(FileMode::SEEK) {
             return Err(ESPIPE);
         }
