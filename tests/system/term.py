@@ -56,7 +56,9 @@ class Term:
 def command(words):
     """The command under test: natively the words themselves, in a guest behind `ruml run --tty`."""
     ruml = sys.argv[1:]
-    return [ruml[0], "run", "--tty", *ruml[1:], "--", *words] if ruml else list(words)
+    # The prompt is the same for guest root, and the guest gets nothing else of the host's environment that matters here.
+    env = ["--env", "PS1=$ ", "--env", "HISTFILE=", "--env", "EXINIT="]
+    return [ruml[0], "run", "--tty", *env, *ruml[1:], "--", *words] if ruml else list(words)
 
 
 def children(pid):

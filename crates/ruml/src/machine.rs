@@ -36,6 +36,7 @@ pub fn stdio(tty: Option<bool>) -> Result<Stdio, String> {
         return Ok(Stdio::Terminal {
             input: duplicate(std::io::stdin())?,
             output: duplicate(std::io::stdout())?,
+            error: (!std::io::stderr().is_terminal()).then(|| duplicate(std::io::stderr())).transpose()?,
         });
     }
     Ok(Stdio::Files([

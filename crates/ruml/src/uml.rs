@@ -80,5 +80,5 @@ fn console(consoles: &[(Option<u32>, String)]) -> Result<Stdio, String> {
             }
         },
     };
-    Ok(Stdio::Terminal { input: open(input, false)?, output: open(output, true)? })
+    Ok(Stdio::Terminal { input: open(input, false)?, output: open(output, true)?, error: None })
 }

@@ -13,6 +13,24 @@ fn offset_of(offset: u64) -> Result<i64> {
     i64::try_from(offset).map_err(|_| EINVAL)
 }
 
+/// read(2) at the descriptor's own position: bytes read, 0 at the end.
+pub fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize> {
+    uninterrupted(|| {
+        // SAFETY: `buf` is writable for its length.
+        let n = unsafe { libc::read(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len()) };
+        check(n as i64).map(|n| n as usize)
+    })
+}
+
+/// write(2) at the descriptor's own position: bytes written.
+pub fn write(fd: BorrowedFd<'_>, buf: &[u8]) -> Result<usize> {
+    uninterrupted(|| {
+        // SAFETY: `buf` is readable for its length.
+        let n = unsafe { libc::write(fd.as_raw_fd(), buf.as_ptr().cast(), buf.len()) };
+        check(n as i64).map(|n| n as usize)
+    })
+}
+
 /// pread(2): bytes read, 0 at the end.
 pub fn pread(fd: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> Result<usize> {
     let offset = offset_of(offset)?;
@@ -99,9 +117,13 @@ pub fn sync_fs(fd: BorrowedFd<'_>) -> Result<()> {
     check(unsafe { libc::syncfs(fd.as_raw_fd()) }.into()).map(drop)
 }
 
-/// lseek(2). Moves the descriptor's own position, which only directories use here.
+/// [`lseek`] to a position. Moves the descriptor's own, which only directories use here.
 pub fn seek(fd: BorrowedFd<'_>, offset: u64, whence: u32) -> Result<u64> {
-    let offset = i64::try_from(offset).map_err(|_| ENXIO)?;
+    lseek(fd, i64::try_from(offset).map_err(|_| ENXIO)?, whence)
+}
+
+/// lseek(2), with the descriptor's own position.
+pub fn lseek(fd: BorrowedFd<'_>, offset: i64, whence: u32) -> Result<u64> {
     // SAFETY: no memory is passed.
     check(unsafe { libc::lseek(fd.as_raw_fd(), offset, whence as i32) }).map(|n| n as u64)
 }

@@ -177,10 +177,11 @@ fn exec(task: &Arc<Task>, program: &str, argv: &[String], env: &[String]) -> Res
 /// Opens the console or passes the host's files through.
 fn standard_files(stdio: Stdio) -> Result<([Arc<File>; 3], Option<Arc<Tty>>)> {
     match stdio {
-        Stdio::Terminal { input, output } => {
+        Stdio::Terminal { input, output, error } => {
             let tty = Console::attach(input, output)?;
             let file = crate::tty::open_console(&tty)?;
-            Ok(([file.clone(), file.clone(), file], Some(tty)))
+            let error = error.map_or_else(|| Ok(file.clone()), |error| stdio::open(error, false, true))?;
+            Ok(([file.clone(), file, error], Some(tty)))
         }
         Stdio::Files([input, output, error]) => {
             let input = stdio::open(input, true, false)?;

@@ -108,6 +108,8 @@ pub enum Stdio {
         input: OwnedFd,
         /// Written to.
         output: OwnedFd,
+        /// Standard error, where that is no terminal.
+        error: Option<OwnedFd>,
     },
     /// Three host files passed through as they are.
     Files([OwnedFd; 3]),
@@ -122,6 +124,7 @@ pub fn run(config: Config) -> Result<Outcome, String> {
     printk::set_console_level(config.loglevel);
     host::machine::init(host::machine::Config { ncpus: config.ncpus, ..Default::default() })?;
     time::init();
+    crate::task::sys::set_hostname(config.hostname.as_bytes());
     power::set_machine(config.mem, &config.cmdline, config.panic_timeout);
     if let Some(only) = &config.trace {
         crate::syscall::set_trace(only.clone());

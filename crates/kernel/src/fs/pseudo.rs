@@ -60,7 +60,12 @@ impl PseudoFs {
     fn make(&self, name: &str, ino: u64, kind: FileType, mode: u32) -> Path {
         let cred = current().cred();
         let attr = SpinLock::new(rank::INODE, Attr::new(mode, cred.fsuid, cred.fsgid));
-        let inode = Inode::new(&self.mnt.sb, ino, kind, Box::new(PseudoInode { attr }));
+        self.with_ops(name, ino, kind, Box::new(PseudoInode { attr }))
+    }
+
+    /// An inode with operations of its own under `name`.
+    pub fn with_ops(&self, name: &str, ino: u64, kind: FileType, ops: Box<dyn InodeOps>) -> Path {
+        let inode = Inode::new(&self.mnt.sb, ino, kind, ops);
         let dentry = Dentry::detached(name.as_bytes(), inode);
         Path { mnt: self.mnt.clone(), dentry }
     }

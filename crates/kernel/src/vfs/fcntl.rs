@@ -244,7 +244,7 @@ pub fn ioctl(fd: Fd, cmd: u32, arg: u64) -> Result<u64> {
             _ => Err(ENOTTY),
         },
         FIONREAD if file.inode().kind == FileType::Regular && !file.mode.contains(FileMode::STREAM) => {
-            let left = (file.inode().getattr()?.size as i64).saturating_sub(*file.lock_pos() as i64);
+            let left = (file.inode().getattr()?.size as i64).saturating_sub(file.seek(0, SEEK_CUR)? as i64);
             UserPtr::new(arg).write(&(left as i32))?;
             Ok(0)
         }

@@ -39,6 +39,10 @@ bitflags::bitflags! {
     }
 }
 
+/// The position that a stream file's operations are given. A file that is seekable all the same, because its position
+/// is kept elsewhere, tells read(2) from pread(2) by it.
+pub const STREAM_POS: u64 = u64::MAX;
+
 /// An open file description: what dup(2) and fork(2) share.
 pub struct File {
     /// Name and inode.
@@ -301,7 +305,7 @@ impl File {
     /// read(2) and readv(2) at the file's position.
     pub fn read(&self, dest: &mut IovDest<'_>) -> Result<usize> {
         if self.mode.contains(FileMode::STREAM) {
-            return self.read_at(dest, &mut 0);
+            return self.read_at(dest, &mut { STREAM_POS });
         }
         let mut pos = self.lock_pos();
         self.read_at(dest, &mut pos)
@@ -320,7 +324,7 @@ impl File {
     /// write(2) and writev(2) at the file's position.
     pub fn write(&self, src: &mut IovSource<'_>) -> Result<usize> {
         if self.mode.contains(FileMode::STREAM) {
-            return self.write_at(src, &mut 0);
+            return self.write_at(src, &mut { STREAM_POS });
         }
         let mut pos = self.lock_pos();
         self.write_at(src, &mut pos)

@@ -216,6 +216,11 @@ pub trait InodeOps: Any + Send + Sync {
         Err(if inode.kind == FileType::Socket { ENXIO } else { ENODEV })
     }
 
+    /// Whether `open` is asked for devices, FIFOs and sockets too: what is behind them is not this kernel's.
+    fn opens_special(&self) -> bool {
+        false
+    }
+
     /// Decides on an access by itself instead of by mode, owner and capabilities (FUSE-like and host file systems).
     fn permission(&self, inode: &Inode, access: Access, cred: &Cred) -> Option<Result<()>> {
         None

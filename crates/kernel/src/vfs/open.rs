@@ -306,6 +306,7 @@ fn open_checked(path: Path, inode: &Arc<Inode>, flags: OpenFlags, cred: Arc<Cred
 
 fn make_ops(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Box<dyn FileOps>> {
     match inode.kind {
+        _ if inode.ops.opens_special() => inode.ops.open(inode, flags),
         FileType::CharDev => dev::open_chrdev(inode.getattr()?.rdev, inode, flags),
         FileType::Fifo => crate::ipc::pipe::open_fifo(inode, flags),
         FileType::BlockDev | FileType::Socket => Err(ENXIO),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::Result;
 use abi::cred::CAP_FSETID;
 use abi::errno::*;
-use abi::fcntl::OpenFlags;
+use abi::fcntl::{OpenFlags, SEEK_CUR};
 use abi::inotify::{IN_ACCESS, IN_MODIFY};
 use abi::resource::{RLIM_INFINITY, RLIMIT_FSIZE};
 use abi::signal::{SI_KERNEL, SIGXFSZ, SigInfo};
@@ -192,7 +192,7 @@ fn write_unaccounted(file: &File, src: &mut IovSource<'_>, pos: Option<u64>) -> 
     if pos.is_some() {
         file.require_seekable()?;
     }
-    let n = if file.mode.contains(FileMode::STREAM) {
+    let n = if file.mode.contains(FileMode::STREAM) && pos.is_none() {
         file.write(src)?
     } else {
         let regular = file.inode().kind == FileType::Regular;
@@ -334,6 +334,10 @@ pub fn copy_file_range(
     if modes != (true, true) || output.flags().contains(OpenFlags::APPEND) {
         return Err(EBADF);
     }
+    if [&input, &output].iter().any(|f| f.mode.contains(FileMode::STREAM)) {
+        // A file of the host's that was passed through: on no file system of the guest.
+        return Err(EXDEV);
+    }
     let read_pos = |file: &Arc<File>, ptr: UserPtr<i64>| match ptr.non_null() {
         Some(ptr) => checked_pos(ptr.read()?),
         None => Ok(*file.lock_pos()),
@@ -385,8 +389,7 @@ fn copy(
         match pos_in {
             Some(pos) => *pos += n as u64,
             None if n < got && input.mode.contains(FileMode::SEEK) => {
-                let mut pos = input.lock_pos();
-                *pos = pos.saturating_sub((got - n) as u64);
+                input.seek(-((got - n) as i64), SEEK_CUR)?;
             }
             None => {}
         }
