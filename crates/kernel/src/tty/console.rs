@@ -141,17 +141,23 @@ impl Console {
             }
             let mut buf = [0; 1024];
             match read_now(&self.input, &mut buf) {
-                Ok(0) => self.ended.store(true, Ordering::SeqCst),
+                Ok(0) => {
+                    self.ended.store(true, Ordering::SeqCst);
+                    if host::term::window_size(&self.input).is_some() {
+                        // A terminal has no end but this: the line has gone, as when a modem hangs up.
+                        tty.hang_up();
+                    } else {
+                        tty.end_input();
+                    }
+                    return;
+                }
                 Ok(n) => self.unread.lock().extend_from_slice(&buf[..n]),
                 Err(EAGAIN) => break,
                 Err(_) => {
                     self.ended.store(true, Ordering::SeqCst);
+                    tty.hang_up();
+                    return;
                 }
-            }
-            if self.ended.load(Ordering::SeqCst) {
-                // The line has gone: what the guest has been reading ends, as when a modem hangs up.
-                tty.hang_up();
-                return;
             }
         }
         if let Some(Some(watch)) = self.input_watch.get() {

@@ -63,7 +63,7 @@ impl TtyFile {
             } else {
                 inner.discipline.available() >= min.min(max)
             };
-            if !ready {
+            if !ready && !inner.input_ended {
                 return Err(EAGAIN);
             }
             inner.discipline.read(max)
@@ -167,6 +167,7 @@ impl FileOps for TtyFile {
         } else {
             inner.discipline.available() >= if tenths > 0 { 1 } else { min.max(1) }
         };
+        let readable = readable || inner.input_ended;
         let writable = inner.output.len() <= super::OUTPUT_MAX - super::WRITE_CHUNK;
         let mut events = PollEvents::empty();
         events.set(PollEvents::READABLE, readable);

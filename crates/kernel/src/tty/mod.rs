@@ -78,6 +78,8 @@ struct Inner {
     exclusive: bool,
     /// Hung up: reads end, writes fail.
     hung_up: bool,
+    /// No more input will come: reads end when what came is read. Output goes on.
+    input_ended: bool,
     /// Open files.
     opens: usize,
 }
@@ -93,6 +95,7 @@ impl Tty {
             foreground: 0,
             exclusive: false,
             hung_up: false,
+            input_ended: false,
             opens: 0,
         };
         Arc::new_cyclic(|me| Tty {
@@ -246,6 +249,16 @@ impl Tty {
     /// Device number as stat(2) shows it.
     pub fn rdev(&self) -> u64 {
         abi::stat::makedev(self.dev.0, self.dev.1)
+    }
+
+    /// Says that no more input will come, as from a pipe at its end.
+    pub fn end_input(&self) {
+        {
+            let mut inner = self.inner.lock();
+            inner.input_ended = true;
+            inner.discipline.end_input();
+        }
+        self.read_queue.wake_all();
     }
 
     /// Ends all use of the terminal: reads see the end, writes fail, its session loses it.

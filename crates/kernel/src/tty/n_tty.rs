@@ -219,6 +219,13 @@ impl NTty {
         }
     }
 
+    /// No more input will come: a line that was begun is all there is of it.
+    pub fn end_input(&mut self) {
+        if !self.line.is_empty() {
+            self.end_line(None);
+        }
+    }
+
     fn end_line(&mut self, last: Option<u8>) {
         self.line.extend(last);
         self.lines.push_back(self.line.len());
