@@ -91,3 +91,10 @@ pub fn duplicate_fd(fd: i32) -> std::io::Result<std::os::fd::OwnedFd> {
         }
     }
 }
+
+/// Whether the host gives out huge pages, which it does to guests as well: its own file of that name. Read once.
+pub fn huge_pages() -> &'static str {
+    static ENABLED: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let read = || std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    ENABLED.get_or_init(|| read().unwrap_or_else(|_| "always madvise [never]\n".to_owned()))
+}

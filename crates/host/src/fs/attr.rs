@@ -10,7 +10,7 @@ use abi::stat::{STATX_BASIC_STATS, STATX_BTIME, Statfs, Statx};
 use abi::time::Timespec;
 
 use super::open::proc_path;
-use super::{component, uninterrupted};
+use super::{component, cstr, uninterrupted};
 use crate::sys::check;
 
 const _: () = assert!(size_of::<Statx>() == size_of::<libc::statx>());
@@ -34,6 +34,12 @@ pub fn statx(fd: BorrowedFd<'_>) -> Result<Statx> {
 /// statx(2) of one name in a directory; of a symbolic link itself.
 pub fn statx_child(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Statx> {
     statx_at(dir, &component(name)?, 0)
+}
+
+/// statx(2) of a path from `root`, which may be empty. Unlike all else here it follows links on the way, even out of the
+/// root: only for asking whether a file that is known is still there, by comparing device and inode number.
+pub fn statx_unconfined(root: BorrowedFd<'_>, path: &[u8]) -> Result<Statx> {
+    statx_at(root, &cstr(path)?, if path.is_empty() { AT_EMPTY_PATH } else { 0 })
 }
 
 /// fstatfs(2).

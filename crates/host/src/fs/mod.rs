@@ -1,8 +1,8 @@
 //! Files of the host, by descriptor: what hostfs and the block back ends stand on.
 //!
 //! `open.rs` opens, never outside a root; `attr.rs` has attributes, `name.rs` names, `io.rs` data, `xattr.rs` extended
-//! attributes. Calls take a descriptor, or a directory's descriptor and one name in it: no call here follows a
-//! symbolic link. Every descriptor is close-on-exec. No locks.
+//! attributes. Calls take a descriptor, or a directory's descriptor and one name in it: but for one that says so, no
+//! call here follows a symbolic link. Every descriptor is close-on-exec. No locks.
 
 mod attr;
 mod io;
@@ -10,7 +10,7 @@ mod name;
 mod open;
 mod xattr;
 
-pub use attr::{chmod, chown, is_privileged, statfs, statx, statx_child, utimens};
+pub use attr::{chmod, chown, is_privileged, statfs, statx, statx_child, statx_unconfined, utimens};
 pub use io::{
     Dirent, append, copy_range, fallocate, fsync, getdents, lseek, pread, pwrite, read, seek, sync_fs, truncate,
     write,

@@ -136,9 +136,6 @@ fn system_mounts() -> core::result::Result<(), String> {
         ("/run", "tmpfs", b"mode=755", nodev),
     ];
     for (dir, fs_type, data, flags) in all {
-        if find_fs(fs_type.as_bytes()).is_none() {
-            continue;
-        }
         mount_in(dir, fs_type, data, flags, true).map_err(|e| format!("cannot mount {dir}: {e}"))?;
     }
     Ok(())

@@ -36,7 +36,7 @@ pub fn eventfd2(initval: u32, flags: u32) -> Result<Fd> {
         queue: WaitQueue::new(),
     };
     let open = OpenFlags::RDWR | OpenFlags::from_bits_retain(flags & EFD_NONBLOCK);
-    let mode = FileMode::STREAM | FileMode::READ | FileMode::WRITE;
+    let mode = FileMode::STREAM | FileMode::NOOP_SEEK | FileMode::READ | FileMode::WRITE;
     let file = anon_file("anon_inode:[eventfd]", Box::new(ops), open, mode)?;
     current().files()?.install(file, flags & EFD_CLOEXEC != 0)
 }
@@ -57,7 +57,7 @@ impl FileOps for EventFd {
     }
 
     fn write(&self, _: &File, src: &mut IovSource<'_>, _: &mut u64) -> Result<usize> {
-        if src.remaining() < 8 {
+        if src.remaining() != 8 {
             return Err(EINVAL);
         }
         let mut value = [0; 8];
@@ -71,8 +71,6 @@ impl FileOps for EventFd {
         self.count
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_add(value).filter(|&n| n <= MAX))
             .map_err(|_| EAGAIN)?;
-        // What a longer buffer holds beyond the first eight bytes is not looked at.
-        src.truncate(8);
         src.advance(8);
         self.queue.wake(PollEvents::READABLE);
         Ok(8)

@@ -14,11 +14,11 @@ mod tree;
 use std::any::Any;
 use std::sync::Arc;
 
-use abi::errno::{EACCES, EINVAL, EIO, ENOENT, ENOTDIR, EPERM};
+use abi::errno::{EACCES, EINVAL, EIO, ENOTDIR, EPERM};
 use abi::fcntl::{OpenFlags, SEEK_CUR, SEEK_SET};
 use abi::stat::Statfs;
 use abi::time::Timespec;
-use abi::{Errno, Result};
+use abi::Result;
 
 use crate::sync::Mutex;
 use crate::task::Cred;
@@ -27,7 +27,7 @@ use crate::vfs::{
     Path, Readdir, SetAttr, SuperBlock, SuperOps, emit_dots, next_anon_dev,
 };
 
-pub use tree::{Tree, dir, link, node, text, try_text, var};
+pub use tree::{Tree, dir, dir_with, link, node, sized, text, try_text, var};
 
 /// Most bytes that one write may bring.
 const WRITE_MAX: usize = 64 * 1024;
@@ -184,11 +184,6 @@ pub fn node_of<T: Node>(inode: &Inode) -> Option<&T> {
     (&*inode.ops_as::<KernInode>()?.node as &dyn Any).downcast_ref()
 }
 
-/// What creating a file in `dir` answers. In proc a missing name is an error of its own, before anything else.
-fn refusal(dir: &Inode, otherwise: Errno) -> Errno {
-    if dir.sb.fs_type.name == "proc" { ENOENT } else { otherwise }
-}
-
 impl InodeOps for KernInode {
     fn getattr(&self, inode: &Inode) -> Result<Kstat> {
         let attr = self.node.attr()?;
@@ -224,16 +219,12 @@ impl InodeOps for KernInode {
         Ok(make_inode(&dir.sb, ino, node))
     }
 
-    fn create(&self, dir: &Arc<Inode>, _: &[u8], _: &NewInode) -> Result<Arc<Inode>> {
-        Err(refusal(dir, EACCES))
+    fn refuses_names(&self, dir: &Inode) -> bool {
+        dir.sb.fs_type.name == "proc"
     }
 
-    fn mkdir(&self, dir: &Arc<Inode>, _: &[u8], _: &NewInode) -> Result<Arc<Inode>> {
-        Err(refusal(dir, EPERM))
-    }
-
-    fn symlink(&self, dir: &Arc<Inode>, _: &[u8], _: &[u8], _: &NewInode) -> Result<Arc<Inode>> {
-        Err(refusal(dir, EPERM))
+    fn create(&self, _: &Arc<Inode>, _: &[u8], _: &NewInode) -> Result<Arc<Inode>> {
+        Err(EACCES)
     }
 
     fn readlink(&self, _: &Inode) -> Result<Vec<u8>> {

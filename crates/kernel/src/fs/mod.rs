@@ -1,5 +1,6 @@
 //! File systems.
 
+mod cpu_set;
 pub mod devpts;
 pub mod devtmpfs;
 pub mod hostfs;
@@ -9,6 +10,7 @@ pub mod overlay;
 pub mod pipefs;
 pub mod proc;
 pub mod pseudo;
+pub mod sysfs;
 #[cfg(test)]
 mod testing;
 pub mod tmpfs;
@@ -22,6 +24,7 @@ pub fn register_all() {
     register_filesystem(&devtmpfs::DEVTMPFS);
     register_filesystem(&devpts::DEVPTS);
     register_filesystem(&proc::PROC);
+    register_filesystem(&sysfs::SYSFS);
     hostfs::init();
     overlay::init();
 }

@@ -142,10 +142,20 @@ fn map_file(r: &Request, file: Arc<File>, flags: &mut VmFlags) -> Result<(Backin
         return Err(EINVAL);
     }
     let shared = flags.contains(VmFlags::MAYSHARE);
-    let request =
-        MmapRequest { shared, may_write: flags.contains(VmFlags::SHARED), offset: r.offset, len: r.len };
+    let request = MmapRequest {
+        shared,
+        write: r.prot & PROT_WRITE != 0,
+        may_write: flags.contains(VmFlags::SHARED),
+        offset: r.offset,
+        len: r.len,
+    };
     Ok(match file.ops.mmap(&file, request)? {
         Mapping::Object(fd) => {
+            let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
+            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd) })), source)
+        }
+        Mapping::ReadOnly(fd) => {
+            flags.remove(VmFlags::MAYWRITE | VmFlags::SHARED);
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
             (Backing::File(Arc::new(MappedFile { file, fd: Some(fd) })), source)
         }

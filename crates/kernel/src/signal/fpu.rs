@@ -17,6 +17,33 @@ const XSAVE_MIN: usize = FXSAVE_SIZE + 64;
 const XSAVE_MAX: usize = 64 << 10;
 const MAGIC2_SIZE: usize = 4;
 
+/// Guest memory that was read ahead in one go: a frame and, as a rule, the state above it.
+pub(super) struct Fetched {
+    addr: u64,
+    bytes: Vec<u8>,
+}
+
+impl Fetched {
+    /// Reads what there is of the `len` bytes at `addr`.
+    pub fn read(task: &Task, addr: u64, len: usize) -> Result<Fetched> {
+        let mut bytes = vec![0; len];
+        let got = task.mm()?.read(addr, &mut bytes);
+        bytes.truncate(got);
+        Ok(Fetched { addr, bytes })
+    }
+
+    /// Copies from it, or from guest memory where it has not all of it. EFAULT.
+    pub fn copy(&self, addr: u64, buf: &mut [u8]) -> Result<()> {
+        let at = addr.checked_sub(self.addr).and_then(|at| usize::try_from(at).ok());
+        let here = at.and_then(|at| self.bytes.get(at..at.checked_add(buf.len())?));
+        match here {
+            Some(bytes) => buf.copy_from_slice(bytes),
+            None => copy_from_user(addr, buf)?,
+        }
+        Ok(())
+    }
+}
+
 /// The state of the current task as its frame has it, and whether that has the extended part.
 pub(super) fn save(task: &Task) -> Result<(Vec<u8>, bool)> {
     let image = task.user.lock().as_mut().ok_or(ESRCH)?.fpstate()?;
@@ -25,8 +52,8 @@ pub(super) fn save(task: &Task) -> Result<(Vec<u8>, bool)> {
 }
 
 /// Takes the state from guest memory at `addr`, 0 for the initial one. EFAULT; EINVAL for one that the processor refuses.
-pub(super) fn restore(task: &Task, addr: u64) -> Result<()> {
-    let image = if addr == 0 { None } else { Some(read(addr)?) };
+pub(super) fn restore(task: &Task, memory: &Fetched, addr: u64) -> Result<()> {
+    let image = if addr == 0 { None } else { Some(read(memory, addr)?) };
     let mut user = task.user.lock();
     let stub = user.as_mut().ok_or(ESRCH)?;
     match image {
@@ -37,15 +64,15 @@ pub(super) fn restore(task: &Task, addr: u64) -> Result<()> {
 }
 
 /// A whole image with its second magic number; or the legacy part, if the guest has left no more in order.
-fn read(addr: u64) -> Result<Vec<u8>> {
+fn read(memory: &Fetched, addr: u64) -> Result<Vec<u8>> {
     if !addr.is_multiple_of(64) {
         return Err(EINVAL);
     }
     let mut image = vec![0; FXSAVE_SIZE];
-    copy_from_user(addr, &mut image)?;
+    memory.copy(addr, &mut image)?;
     let Some(len) = xstate_size(&image) else { return Ok(image) };
     image.resize(len + MAGIC2_SIZE, 0);
-    copy_from_user(addr.wrapping_add(FXSAVE_SIZE as u64), &mut image[FXSAVE_SIZE..])?;
+    memory.copy(addr.wrapping_add(FXSAVE_SIZE as u64), &mut image[FXSAVE_SIZE..])?;
     if image[len..] != FP_XSTATE_MAGIC2.to_le_bytes() {
         image.truncate(FXSAVE_SIZE);
     }

@@ -11,7 +11,6 @@ use zerocopy::IntoBytes;
 
 use super::{LastFault, SigAltStackState, altstack, fpu, mask, send};
 use crate::task::{Task, current};
-use crate::uaccess::UserPtr;
 
 const FRAME_SIZE: u64 = size_of::<RtSigFrame>() as u64;
 /// Flags that user space may set by a signal frame.
@@ -25,6 +24,8 @@ const USER_EFLAGS: u64 = X86_EFLAGS_AC
     | X86_EFLAGS_PF
     | X86_EFLAGS_CF
     | X86_EFLAGS_RF;
+/// rt_sigreturn(2) reads this much at once: with all but the largest processor states a whole frame.
+const SIGRETURN_READ: usize = 4096;
 /// What `orig_rax` is outside a syscall.
 const NO_SYSCALL: u64 = u64::MAX;
 
@@ -198,11 +199,13 @@ pub fn rt_sigreturn() -> Result<u64> {
 fn sigreturn(task: &Task) -> Result<u64> {
     let before = task.with_regs(|r| *r)?;
     // The handler's return has popped the frame's first word.
-    let uc = UserPtr::<UContext>::new(before.rsp).read()?;
+    let memory = fpu::Fetched::read(task, before.rsp, SIGRETURN_READ)?;
+    let mut uc = UContext::default();
+    memory.copy(before.rsp, uc.as_mut_bytes())?;
     mask::set_blocked(task, uc.uc_sigmask);
     task.signal.lock().state.restart_block = None;
     let regs = restored(&before, &uc.uc_mcontext, uc.uc_flags)?;
-    fpu::restore(task, uc.uc_mcontext.fpstate)?;
+    fpu::restore(task, &memory, uc.uc_mcontext.fpstate)?;
     task.with_regs(|r| *r = regs)?;
     // As Linux: a bad alternate stack is left alone.
     let _ = altstack::set(task, Some(&uc.uc_stack), regs.rsp);

@@ -380,4 +380,6 @@ syscalls! {
     RECVFROM net::recvfrom(fd, buf, len, flags, addr, addr_len);
     RECVMSG net::recvmsg(fd, msg, flags);
     RECVMMSG net::recvmmsg(fd, msgs, vlen, flags, timeout);
+    // tmpfs
+    MEMFD_CREATE fs::tmpfs::memfd::memfd_create(name, flags);
 }

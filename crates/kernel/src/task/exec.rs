@@ -296,6 +296,7 @@ fn point_of_no_return(task: &Arc<Task>, mm: Arc<Mm>, stub: StubThread, bprm: &Bi
     close_on_exec(task);
     task.set_comm(bprm.filename.rsplit(|&b| b == b'/').next().unwrap_or_default());
     signal::exec_reset(task);
+    crate::time::exec_timers(process);
     *task.rseq.lock() = (0, 0, 0);
     let plain = new.cred.euid == new.cred.uid && new.cred.egid == new.cred.gid;
     process.dumpable.store(i32::from(plain && !new.secure && !bprm.unreadable), Ordering::Relaxed);

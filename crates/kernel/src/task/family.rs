@@ -244,6 +244,9 @@ pub fn add_thread_totals(task: &Task) {
     for (sum, n) in totals.own.iter_mut().zip(own) {
         *sum += n;
     }
+    for (sum, n) in totals.io.iter_mut().zip(task.io.get()) {
+        *sum += n;
+    }
 }
 
 /// The parent of a reaped process takes its times and counters, and those of its children.
@@ -257,6 +260,7 @@ pub fn add_child_totals(parent: &Process, child: &Process) {
     let mut to = parent.totals.lock();
     for i in 0..4 {
         to.children[i] += from.own[i] + from.children[i];
+        to.io[i] += from.io[i];
     }
     to.maxrss[1] = to.maxrss[1].max(from.maxrss[0]).max(from.maxrss[1]);
 }

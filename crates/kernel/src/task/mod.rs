@@ -21,6 +21,7 @@ pub mod pid;
 pub mod pidfd;
 pub mod prctl;
 mod prctl_mm;
+mod io;
 mod process;
 pub mod rlimit;
 pub mod run;
@@ -44,6 +45,7 @@ use host::fiber::Fiber;
 use host::stub::{Regs, StubThread};
 
 pub use cred::{Cap, CapSet, Cred, capable, may_signal, ptrace_access};
+pub use io::{Io, IoCount};
 pub use process::{ItimerState, Process, TaskLink};
 
 use crate::mm::Mm;
@@ -148,6 +150,8 @@ pub struct Task {
     pub ioprio: AtomicU32,
     /// PR_MCE_KILL
     mce_kill: AtomicU32,
+    /// Bytes and calls of read(2) and write(2).
+    pub io: IoCount,
     /// Its place among its real user's tasks, RLIMIT_NPROC; given back when it is reaped.
     nproc: SpinLock<Option<user::NprocCharge>>,
 }
@@ -264,6 +268,7 @@ impl Task {
             personality: AtomicU32::new(0),
             ioprio: AtomicU32::new(0),
             mce_kill: AtomicU32::new(prctl::MCE_KILL_DEFAULT),
+            io: IoCount::default(),
             nproc: SpinLock::new(rank::TASK, None),
         })
     }
@@ -514,6 +519,16 @@ thread_local! {
 #[inline(never)]
 pub fn current() -> Arc<Task> {
     CURRENT.with(|c| c.borrow().clone()).expect("kernel code that needs a task runs in one")
+}
+
+/// Runs `f` on the current task, if there is one, without counting a reference. `f` must not sleep.
+#[inline(never)]
+pub fn with_current(f: impl FnOnce(&Task)) {
+    CURRENT.with(|c| {
+        if let Some(task) = &*c.borrow() {
+            f(task);
+        }
+    });
 }
 
 /// The current task, if the caller is in one.

@@ -106,6 +106,8 @@ pub struct RusageTotals {
     pub own: [u64; 4],
     /// Of reaped children, the same.
     pub children: [u64; 4],
+    /// Of dead threads and reaped children: read and written bytes and calls, see [`super::IoCount`].
+    pub io: [u64; 4],
     /// Largest resident set, bytes: own, children.
     pub maxrss: [u64; 2],
 }

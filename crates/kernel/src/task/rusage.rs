@@ -101,7 +101,7 @@ pub fn with_children(process: &Process) -> Rusage {
 }
 
 /// Counters of the threads that live, and the faults in their memory that the host has served.
-fn living(process: &Process) -> [u64; 4] {
+pub fn living(process: &Process) -> [u64; 4] {
     let threads: Vec<Arc<Task>> = process.threads();
     let mm = threads.iter().find_map(|t| t.mm().ok());
     let usage = mm.map(|mm| mm.space.usage()).unwrap_or_default();

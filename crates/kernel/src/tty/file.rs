@@ -106,6 +106,10 @@ impl TtyFile {
 }
 
 impl FileOps for TtyFile {
+    fn is_stream(&self) -> bool {
+        true
+    }
+
     fn read(&self, file: &File, dest: &mut IovDest<'_>, _: &mut u64) -> Result<usize> {
         jobctl::check_access(&self.tty, SIGTTIN)?;
         if dest.remaining() == 0 {

@@ -109,6 +109,11 @@ impl Tty {
         })
     }
 
+    /// Control modes of a fresh terminal: a pty hangs nothing up at its last close.
+    pub fn set_cflag(&self, cflag: u32) {
+        self.inner.lock().discipline.termios.c_cflag = cflag;
+    }
+
     /// An Arc of itself; none while it goes away.
     pub fn arc(&self) -> Option<Arc<Tty>> {
         self.me.upgrade()
@@ -128,11 +133,16 @@ impl Tty {
                 if inner.discipline.room() == 0 {
                     break;
                 }
+                let seen = effects.len();
+                let echoed = echo.len();
                 inner.discipline.receive(byte, &mut echo, &mut effects);
                 taken += 1;
-            }
-            if effects.contains(&Effect::FlushOutput) {
-                inner.output.clear();
+                if effects[seen..].contains(&Effect::FlushOutput) {
+                    // Whatever was on its way goes; the echo of the key itself comes after.
+                    inner.output.clear();
+                    self.driver.flush();
+                    echo.drain(..echoed);
+                }
             }
             // Echo has no one to wait for it: what doesn't fit is lost, as in Linux.
             let room = OUTPUT_MAX.saturating_sub(inner.output.len());
@@ -144,7 +154,7 @@ impl Tty {
         for effect in effects {
             match effect {
                 Effect::Signal(signal) => jobctl::signal_group(foreground, signal),
-                Effect::FlushOutput => self.driver.flush(),
+                Effect::FlushOutput => {}
                 Effect::Stopped(stopped) => {
                     let bits = if stopped { abi::tty::TIOCPKT_STOP } else { abi::tty::TIOCPKT_START };
                     self.driver.packet(bits as u8);

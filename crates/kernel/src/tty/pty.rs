@@ -139,6 +139,7 @@ pub fn open_ptmx(_: &Arc<Inode>, _: OpenFlags) -> Result<Box<dyn FileOps>> {
     });
     let slave = Tty::new((136, index as u32), format!("pts/{index}"), Box::new(SlaveDriver(master.clone())));
     let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
+    slave.set_cflag(B38400 | CS8 | CREAD);
     let node = PtyNode { index, uid: cred.fsuid, gid: cred.fsgid, serial };
     let pair = Arc::new(Pair { index, node, master, slave });
     pairs.insert(index, pair.clone());
@@ -168,6 +169,10 @@ pub fn node(index: usize) -> Option<PtyNode> {
 }
 
 impl FileOps for MasterFile {
+    fn is_stream(&self) -> bool {
+        true
+    }
+
     fn read(&self, _: &File, dest: &mut IovDest<'_>, _: &mut u64) -> Result<usize> {
         if dest.remaining() == 0 {
             return Ok(0);

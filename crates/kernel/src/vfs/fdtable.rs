@@ -198,6 +198,8 @@ impl FilesStruct {
 
 impl Drop for FilesStruct {
     fn drop(&mut self) {
-        super::fcntl::close_all(self);
+        for slot in core::mem::take(&mut self.table.get_mut().slots).into_iter().flatten() {
+            let _ = super::close_file(slot.file, self);
+        }
     }
 }

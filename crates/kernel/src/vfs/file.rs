@@ -30,6 +30,8 @@ bitflags::bitflags! {
         const SEEK = 4;
         /// Reads and writes don't use the position and are not serialised by it (pipes, sockets, ttys).
         const STREAM = 8;
+        /// lseek(2) succeeds and does nothing (eventfd and its like).
+        const NOOP_SEEK = 64;
         /// O_PATH: only names the file.
         const PATH = 16;
         /// Counted in the inode's writers.
@@ -101,6 +103,8 @@ pub type Readdir<'a> = &'a mut dyn FnMut(DirEmit<'_>) -> bool;
 pub struct MmapRequest {
     /// MAP_SHARED; else private.
     pub shared: bool,
+    /// Whether it is to be written at once: PROT_WRITE.
+    pub write: bool,
     /// Whether the guest may ever write to the shared mapping: the file is open for writing.
     pub may_write: bool,
     /// Offset in the file, bytes, and length.
@@ -115,6 +119,8 @@ pub enum Mapping {
     /// A host object that is as long as the file; file offset = object offset. The descriptor has no more rights than
     /// the request needs.
     Object(Arc<OwnedFd>),
+    /// The same for a shared mapping that may never be written, although the file is open for writing: sealed memory.
+    ReadOnly(Arc<OwnedFd>),
     /// Fresh anonymous memory (/dev/zero).
     Anonymous,
 }
@@ -381,6 +387,9 @@ impl File {
 
     /// lseek(2). ESPIPE.
     pub fn seek(&self, offset: i64, whence: u32) -> Result<u64> {
+        if self.mode.contains(FileMode::NOOP_SEEK) {
+            return Ok(0);
+        }
         if !self.mode.contains(FileMode::SEEK) {
             return Err(ESPIPE);
         }

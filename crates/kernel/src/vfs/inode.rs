@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use abi::Result;
 use abi::errno::{EINVAL, ENODEV, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, ETXTBSY};
@@ -31,6 +31,8 @@ pub struct Inode {
     pub ops: Box<dyn InodeOps>,
     /// Serialises changes of a directory, and writers of a file. Parent before child, lower address first otherwise.
     pub rwsem: Mutex<()>,
+    /// open(O_TMPFILE|O_EXCL): linkat(2) never gives it a name.
+    pub never_linked: AtomicBool,
     /// Writers (positive) or running programs (negative): ETXTBSY.
     write_count: AtomicI32,
     /// What other parts hang on an inode: the pipe of a FIFO, the socket bound to a name.
@@ -60,6 +62,7 @@ impl Inode {
             kind,
             ops,
             rwsem: Mutex::new(()),
+            never_linked: AtomicBool::new(false),
             write_count: AtomicI32::new(0),
             attached: SpinLock::new(rank::INODE, None),
             locks: SpinLock::new(rank::FILE_LOCKS, super::locks::FileLocks::default()),
@@ -140,6 +143,11 @@ pub trait InodeOps: Any + Send + Sync {
     /// The inode of an entry; ENOENT.
     fn lookup(&self, dir: &Arc<Inode>, name: &[u8]) -> Result<Arc<Inode>> {
         Err(ENOTDIR)
+    }
+
+    /// Whether a name that isn't there answers ENOENT even to those who would make it (proc).
+    fn refuses_names(&self, dir: &Inode) -> bool {
+        false
     }
 
     /// Makes any inode but a directory or a symlink (open O_CREAT, mknod, bind of a socket). EEXIST.

@@ -1,6 +1,7 @@
 //! Names of files: link(2), symlink(2), unlink(2), rename(2).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use abi::Result;
 use abi::cred::{CAP_DAC_READ_SEARCH, CAP_MKNOD};
@@ -98,6 +99,9 @@ pub fn linkat(old_dirfd: Fd, old: UserPath, new_dirfd: Fd, new: UserPath, flags:
         same_mount(&old, &parent.path)?;
         if inode.is_dir() {
             return Err(EPERM);
+        }
+        if inode.never_linked.load(Ordering::Relaxed) {
+            return Err(ENOENT);
         }
         dir.ops.link(dir, name, &inode)?;
         Ok(inode.clone())

@@ -210,6 +210,9 @@ fn child_or_new(walk: &Walk, last: &Last<'_>, how: How, cred: &Cred) -> Result<(
     if let Some(child) = parent.dentry.lookup_locked(last.name())? {
         return Ok((child, false));
     }
+    if dir.ops.refuses_names(&dir) {
+        return Err(ENOENT);
+    }
     want_write(&parent.mnt)?;
     may_create(&parent.dentry, cred)?;
     let new = inherit(&dir, FileType::Regular.bits() | how.mode, 0, cred)?;
@@ -225,6 +228,7 @@ fn open_tmpfile(dir: Path, how: How, cred: Arc<Cred>) -> Result<Arc<File>> {
     permission(&dir_inode, MAY_WRITE | MAY_EXEC, &cred)?;
     let new = inherit(&dir_inode, FileType::Regular.bits() | how.mode, 0, &cred)?;
     let inode = dir_inode.ops.tmpfile(&dir_inode, &new)?;
+    inode.never_linked.store(how.flags.contains(OpenFlags::EXCL), Ordering::Relaxed);
     let path = Path { dentry: Dentry::tmpfile(&dir.dentry, inode), mnt: dir.mnt };
     finish(path, how, cred, true)
 }

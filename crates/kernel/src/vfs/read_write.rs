@@ -13,7 +13,7 @@ use abi::stat::{S_ISGID, S_ISUID, S_IXGRP, major, minor};
 use abi::uio::*;
 
 use super::{Fd, File, FileMode, FileType, Inode, IovDest, IovSource, SetAttr, notify};
-use crate::task::{Cred, current};
+use crate::task::{Cred, Io, current, with_current};
 use crate::uaccess::{MAX_RW_COUNT, UserPtr, iovec_from_user, user_dest, user_source};
 
 /// read(2)
@@ -148,6 +148,16 @@ fn vector_source(iov: UserPtr<Iovec>, count: usize) -> Result<IovSource<'static>
 
 /// A read at the file's own position or at a given one. EBADF; ESPIPE; EISDIR.
 pub fn do_read(file: &File, dest: &mut IovDest<'_>, pos: Option<u64>) -> Result<usize> {
+    let result = read_unaccounted(file, dest, pos);
+    count_io(Io::Read, &result);
+    result
+}
+
+fn count_io(io: Io, result: &Result<usize>) {
+    with_current(|task| task.io.add(io, *result.as_ref().unwrap_or(&0)));
+}
+
+fn read_unaccounted(file: &File, dest: &mut IovDest<'_>, pos: Option<u64>) -> Result<usize> {
     if !file.mode.contains(FileMode::READ) {
         return Err(EBADF);
     }
@@ -170,6 +180,12 @@ pub fn do_read(file: &File, dest: &mut IovDest<'_>, pos: Option<u64>) -> Result<
 
 /// A write at the file's own position or at a given one. EBADF; ESPIPE; EFBIG with SIGXFSZ.
 pub fn do_write(file: &File, src: &mut IovSource<'_>, pos: Option<u64>) -> Result<usize> {
+    let result = write_unaccounted(file, src, pos);
+    count_io(Io::Write, &result);
+    result
+}
+
+fn write_unaccounted(file: &File, src: &mut IovSource<'_>, pos: Option<u64>) -> Result<usize> {
     if !file.mode.contains(FileMode::WRITE) {
         return Err(EBADF);
     }

@@ -31,7 +31,7 @@ pub fn epoll_create1(flags: u32) -> Result<Fd> {
     }
     let ops = Box::new(EpollFile(Eventpoll::new()));
     // No mode: read(2) and write(2) of an epoll are EINVAL by its operations.
-    let mode = FileMode::STREAM | FileMode::READ | FileMode::WRITE;
+    let mode = FileMode::STREAM | FileMode::NOOP_SEEK | FileMode::READ | FileMode::WRITE;
     let file = anon_file("anon_inode:[eventpoll]", ops, OpenFlags::RDWR, mode)?;
     current().files()?.install(file, flags & EPOLL_CLOEXEC != 0)
 }

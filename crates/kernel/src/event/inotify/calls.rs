@@ -27,7 +27,7 @@ pub fn inotify_init1(flags: u32) -> Result<Fd> {
     }
     let group = Group::new(INSTANCES.charge().ok_or(EMFILE)?);
     let open = OpenFlags::RDONLY | OpenFlags::from_bits_retain(flags & IN_NONBLOCK);
-    let mode = FileMode::STREAM | FileMode::READ;
+    let mode = FileMode::STREAM | FileMode::NOOP_SEEK | FileMode::READ;
     let file = anon_file("anon_inode:inotify", Box::new(InotifyFile(group)), open, mode)?;
     current().files()?.install(file, flags & IN_CLOEXEC != 0)
 }

@@ -117,9 +117,7 @@ impl InodeOps for HostInode {
         }
         let check = || -> Result<bool> {
             let node = node_of(inode)?;
-            let path = self.0.path_to(Some(name))?;
-            let fd = host::fs::open_beneath(self.0.fs.root.as_fd(), &path, O_PATH, 0)?;
-            let same = node.confirm(&host::fs::statx(fd.as_fd())?);
+            let same = node.is_at(&self.0.path_to(Some(name))?);
             if same {
                 node.placed(&self.0, name);
             }

@@ -46,14 +46,14 @@ impl Tree {
         Ok(())
     }
 
-    /// The directory at `path` below it, made where it is missing. ENOTDIR.
-    pub fn dir_at(self: &Arc<Self>, path: &str) -> Result<Arc<Tree>> {
+    /// The directory at `path` below it, made with `mode` where it is missing. ENOTDIR.
+    pub fn dir_at(self: &Arc<Self>, path: &str, mode: u32) -> Result<Arc<Tree>> {
         let mut at = self.clone();
         for name in path.split('/').filter(|n| !n.is_empty()) {
             let next = match at.child(name.as_bytes()) {
                 Ok(found) => found,
                 Err(ENOENT) => {
-                    let made = dir(name, []);
+                    let made = dir_with(name, mode, []);
                     at.add(made.clone())?;
                     made
                 }
@@ -123,8 +123,21 @@ impl Tree {
 
 /// A directory.
 pub fn dir(name: &str, children: impl IntoIterator<Item = Arc<Tree>>) -> Arc<Tree> {
+    dir_with(name, 0o555, children)
+}
+
+/// A directory with its permission bits.
+pub fn dir_with(name: &str, mode: u32, children: impl IntoIterator<Item = Arc<Tree>>) -> Arc<Tree> {
     let children = SpinLock::new(rank::INODE, children.into_iter().collect());
-    Tree::new(name, 0o555, Body::Dir(children))
+    Tree::new(name, mode, Body::Dir(children))
+}
+
+/// The same file with a size for stat(2). `tree` is not in a directory yet.
+pub fn sized(mut tree: Arc<Tree>, size: u64) -> Arc<Tree> {
+    if let Some(tree) = Arc::get_mut(&mut tree) {
+        tree.size = size;
+    }
+    tree
 }
 
 /// A file that can be read.

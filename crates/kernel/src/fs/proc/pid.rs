@@ -176,6 +176,7 @@ static FILES: &[File] = &[
     text("smaps", 0o444, maps::smaps),
     text("smaps_rollup", 0o444, maps::smaps_rollup),
     text("wchan", 0o444, misc::wchan),
+    text("io", 0o400, misc::io),
     text("cgroup", 0o444, misc::cgroup),
     text("oom_score", 0o444, misc::oom_score),
     var("oom_adj", 0o644, misc::oom_adj, misc::set_oom_adj),

@@ -88,19 +88,19 @@ impl Data {
         }
         match &mut self.store {
             Store::Object(object) => {
-                let new_pages = end.div_ceil(PAGE as u64).saturating_sub(self.charged);
-                if end > self.size && new_pages > 0 {
-                    fs.charge(new_pages)?;
-                    self.charged += new_pages;
-                }
+                // As many pages as may become resident; what was there already is given back below.
+                let touched = end.div_ceil(PAGE as u64) - offset / PAGE as u64;
+                fs.charge(touched)?;
+                self.charged += touched;
+                let mut done = 0;
                 if end > self.size {
                     object.set_len(end)?;
                     self.size = end;
                 }
-                let mut done = 0;
                 while done < data.len() {
                     done += object.pwrite(offset + done as u64, &data[done..])?;
                 }
+                self.recount(fs)?;
                 Ok(done)
             }
             Store::Pages(pages) => {
@@ -138,13 +138,7 @@ impl Data {
         match &mut self.store {
             Store::Object(object) => {
                 object.set_len(size)?;
-                // Charged by length, not by pages touched: mappings touch them behind our back.
-                if keep > self.charged {
-                    fs.charge(keep - self.charged)?;
-                } else {
-                    fs.uncharge(self.charged - keep);
-                }
-                self.charged = keep;
+                self.recount(fs)?;
             }
             Store::Pages(pages) => {
                 let removed = pages.split_off(&keep).len() as u64;
@@ -170,7 +164,10 @@ impl Data {
             return Ok(());
         }
         match &mut self.store {
-            Store::Object(object) => object.punch_hole(offset, end - offset),
+            Store::Object(object) => {
+                object.punch_hole(offset, end - offset)?;
+                self.recount(fs)
+            }
             Store::Pages(pages) => {
                 let range = offset / PAGE as u64..end.div_ceil(PAGE as u64);
                 let touched: Vec<u64> = pages.range(range).map(|(i, _)| *i).collect();
@@ -199,13 +196,12 @@ impl Data {
         }
         match &mut self.store {
             Store::Object(object) => {
-                let pages = end.div_ceil(PAGE as u64).saturating_sub(self.charged);
+                let pages = end.div_ceil(PAGE as u64) - offset / PAGE as u64;
                 fs.charge(pages)?;
-                if let Err(errno) = object.allocate(offset, len, keep_size) {
-                    fs.uncharge(pages);
-                    return Err(errno);
-                }
                 self.charged += pages;
+                let allocated = object.allocate(offset, len, keep_size);
+                self.recount(fs)?;
+                allocated?;
             }
             Store::Pages(pages) => {
                 let range = offset / PAGE as u64..end.div_ceil(PAGE as u64);
@@ -253,6 +249,17 @@ impl Data {
                 Ok(found.max(offset))
             }
         }
+    }
+
+    /// Charges what an object holds at this moment. Guests' mappings add pages behind our back: they are counted with
+    /// the next change of the file, whatever the limit.
+    fn recount(&mut self, fs: &Tmpfs) -> Result<()> {
+        if let Store::Object(object) = &self.store {
+            let resident = object.resident()?.div_ceil(PAGE as u64);
+            fs.recharge(self.charged, resident);
+            self.charged = resident;
+        }
+        Ok(())
     }
 
     /// The host object that guests map. The file is one from now on.

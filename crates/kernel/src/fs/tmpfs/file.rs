@@ -5,11 +5,12 @@
 use abi::Result;
 use abi::errno::{EINVAL, EISDIR, EOPNOTSUPP, EPERM};
 use abi::fcntl::{
-    F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
+    F_ADD_SEALS, F_GET_SEALS, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
     FALLOC_FL_ZERO_RANGE, OpenFlags, SEEK_DATA, SEEK_HOLE,
 };
 use std::sync::atomic::Ordering;
 
+use super::memfd;
 use super::node::{Content, Node};
 use super::tmpfs_of;
 use crate::vfs::{DirEmit, File, FileOps, IovDest, IovSource, Mapping, MmapRequest, Readdir};
@@ -84,9 +85,17 @@ impl FileOps for TmpfsFile {
             let outcome = src.peek(buf).and_then(|got| {
                 let mut inner = node.lock();
                 let data = inner.data()?;
-                let grows = pos.saturating_add(got as u64) > data.size();
-                if grows && node.seals.load(Ordering::SeqCst) & F_SEAL_GROW != 0 {
-                    return Err(EPERM);
+                let mut got = got;
+                if node.seals.load(Ordering::SeqCst) & F_SEAL_GROW != 0 {
+                    // Page by page, as Linux: the pages before the one that would grow the file are written.
+                    let left = data.size().saturating_sub(*pos);
+                    if (got as u64) > left {
+                        let page_end = (*pos | 4095) + 1;
+                        got = (page_end - *pos).min(got as u64) as usize;
+                        if got as u64 > left {
+                            return Err(EPERM);
+                        }
+                    }
                 }
                 let n = data.write(fs, *pos, &buf[..got])?;
                 inner.modified();
@@ -97,7 +106,7 @@ impl FileOps for TmpfsFile {
                     src.advance(n);
                     done += n;
                     *pos += n as u64;
-                    if n < got || n == 0 {
+                    if n < got {
                         break;
                     }
                 }
@@ -129,16 +138,29 @@ impl FileOps for TmpfsFile {
     fn mmap(&self, file: &File, request: MmapRequest) -> Result<Mapping> {
         let node = Node::of(file.inode());
         let writable = request.shared && request.may_write;
-        if writable {
-            Self::sealed(node, F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)?;
+        let sealed = writable && Self::sealed(node, F_SEAL_WRITE | F_SEAL_FUTURE_WRITE).is_err();
+        if sealed && request.write {
+            return Err(EPERM);
         }
         let mut inner = node.lock();
         let object = inner.data()?.object()?;
-        Ok(Mapping::Object(if writable { object.fd() } else { object.readonly_fd()? }))
+        Ok(match (sealed, writable) {
+            (true, _) => Mapping::ReadOnly(object.readonly_fd()?),
+            (false, true) => Mapping::Object(object.fd()),
+            (false, false) => Mapping::Object(object.readonly_fd()?),
+        })
     }
 
     fn fsync(&self, _: &File, _: bool) -> Result<()> {
         Ok(())
+    }
+
+    fn fcntl(&self, file: &File, cmd: u32, arg: u64) -> Result<u64> {
+        match cmd {
+            F_ADD_SEALS => memfd::add_seals(file, arg as u32).map(|()| 0),
+            F_GET_SEALS => memfd::get_seals(file).map(u64::from),
+            _ => Err(EINVAL),
+        }
     }
 
     fn fallocate(&self, file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {

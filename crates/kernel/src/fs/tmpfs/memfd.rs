@@ -32,7 +32,7 @@ pub fn memfd_create(name: crate::syscall::UserPath, flags: u32) -> Result<Fd> {
     let name = strncpy_from_user(name.0, NAME_MAX + 1)
         .map_err(|e| if e == abi::errno::ENAMETOOLONG { EINVAL } else { e })?;
     let mode = if flags & MFD_NOEXEC_SEAL != 0 { 0o666 } else { 0o777 };
-    let file = shmem_file(&[b"memfd:", &name[..]].concat(), mode, 0)?;
+    let file = shmem_file(&[b"/memfd:", &name[..], b" (deleted)"].concat(), mode, 0)?;
     let seals = match flags {
         f if f & MFD_NOEXEC_SEAL != 0 => F_SEAL_EXEC,
         f if f & MFD_ALLOW_SEALING != 0 => 0,
@@ -45,6 +45,7 @@ pub fn memfd_create(name: crate::syscall::UserPath, flags: u32) -> Result<Fd> {
 /// An unnamed file of `len` bytes, open for reading and writing: memfd, shared anonymous memory, System V segments.
 pub fn shmem_file(name: &[u8], mode: u32, len: u64) -> Result<Arc<File>> {
     let inode = detached_inode(FileType::Regular.bits() | mode)?;
+    inode.never_linked.store(true, Ordering::Relaxed);
     if len > 0 {
         let attr = crate::vfs::SetAttr { size: Some(len), ..Default::default() };
         inode.ops.setattr(&inode, &attr)?;

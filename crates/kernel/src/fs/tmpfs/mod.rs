@@ -46,6 +46,12 @@ impl Tmpfs {
         take(&self.pages, n, self.max_pages.load(Ordering::Relaxed))
     }
 
+    /// Replaces a charge of `old` pages by one of `new`, whatever the limit.
+    fn recharge(&self, old: u64, new: u64) {
+        self.pages.fetch_add(new, Ordering::Relaxed);
+        self.uncharge(old);
+    }
+
     fn uncharge(&self, n: u64) {
         self.pages.fetch_sub(n, Ordering::Relaxed);
     }
@@ -225,5 +231,6 @@ fn kernel_mount() -> Result<&'static Arc<SuperBlock>> {
 fn detached_inode(mode: u32) -> Result<Arc<Inode>> {
     let cred = crate::task::current().cred();
     let new = NewInode { mode, uid: cred.fsuid, gid: cred.fsgid, rdev: 0 };
-    Node::make(kernel_mount()?, &new, None)
+    let root = kernel_mount()?.root()?.inode().ok_or(EINVAL)?;
+    root.ops.tmpfile(&root, &new)
 }

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
-use abi::Result;
 use abi::errno::{EADDRINUSE, ECONNREFUSED, EINVAL, ENOSPC, EPROTOTYPE};
 use abi::net::{AF_UNIX, SockaddrUn};
+use abi::{Errno, Result};
 
 use super::{UnixSocket, path};
 use crate::net::addr;
@@ -90,6 +90,12 @@ pub fn bind(socket: &Arc<UnixSocket>, name: Option<Name>) -> Result<Name> {
         Some(name) if name.is_abstract() => claim(socket, &name).map(|()| name),
         Some(name) => path::bind(socket, &name.0[..name.0.len() - 1]).map(|()| name),
     }
+}
+
+/// The answer of bind(2) for a socket that has a name already: a path is looked at first.
+pub fn bind_again(name: &Name) -> Errno {
+    let taken = !name.is_abstract() && path::exists(&name.0[..name.0.len() - 1]);
+    if taken { EADDRINUSE } else { EINVAL }
 }
 
 fn autobind(socket: &Arc<UnixSocket>) -> Result<Name> {

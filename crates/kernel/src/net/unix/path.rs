@@ -25,6 +25,11 @@ pub fn bind(socket: &Arc<UnixSocket>, path: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Whether there is something at a path.
+pub fn exists(path: &[u8]) -> bool {
+    path_at(Fd::CWD, path, LookupFlags::empty()).is_ok()
+}
+
 /// The socket that was bound to a path. ECONNREFUSED if it is gone, or no socket ever was; EACCES; the errors of the
 /// path walk.
 pub fn find(path: &[u8]) -> Result<Arc<UnixSocket>> {

@@ -250,7 +250,7 @@ impl Socket for UnixSocket {
         let name = name::parse(addr)?;
         let _serial = self.bindlock.lock();
         if self.name().is_some() {
-            return Err(EINVAL);
+            return Err(name.map_or(EINVAL, |name| name::bind_again(&name)));
         }
         let name = name::bind(&self.arc(), name)?;
         self.inner.lock().name = Some(Arc::new(name));

@@ -201,7 +201,7 @@ impl Image {
 
     fn map_file(&mut self, file: &Arc<File>, start: u64, end: u64, offset: u64, prot: u32) -> Result<()> {
         let len = end - start;
-        let request = MmapRequest { shared: false, may_write: false, offset, len };
+        let request = MmapRequest { shared: false, write: false, may_write: false, offset, len };
         let Mapping::Object(fd) = file.ops.mmap(file, request)? else { return Err(EACCES) };
         let backing = Backing::File(Arc::new(MappedFile { file: file.clone(), fd: Some(fd.clone()) }));
         self.map(start, end, VmFlags::from_prot(prot), backing, offset, MapSource::Object { fd, offset });

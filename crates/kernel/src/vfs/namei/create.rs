@@ -28,6 +28,9 @@ pub fn create_entry(
     if dentry.lookup_locked(&parent.name)?.is_some() {
         return Err(EEXIST);
     }
+    if dir.ops.refuses_names(&dir) {
+        return Err(ENOENT);
+    }
     if parent.slash && !is_dir {
         return Err(ENOENT);
     }

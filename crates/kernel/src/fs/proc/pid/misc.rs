@@ -72,6 +72,22 @@ pub(super) fn wchan(who: &Who) -> Result<Vec<u8>> {
     Ok(b"0".to_vec())
 }
 
+/// /proc/PID/io. No file system here counts what reaches a device.
+pub(super) fn io(who: &Who) -> Result<Vec<u8>> {
+    let task = who.accessible()?;
+    let [rchar, wchar, syscr, syscw] = if who.whole {
+        let dead = task.process.totals.lock().io;
+        let living = task.process.threads().into_iter().map(|t| t.io.get());
+        living.fold(dead, |sum, n| core::array::from_fn(|i| sum[i] + n[i]))
+    } else {
+        task.io.get()
+    };
+    let mut out = String::new();
+    put!(out, "rchar: {rchar}\nwchar: {wchar}\nsyscr: {syscr}\nsyscw: {syscw}\n");
+    out += "read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n";
+    Ok(out.into_bytes())
+}
+
 /// /proc/PID/personality
 pub(super) fn personality(who: &Who) -> Result<Vec<u8>> {
     let task = who.accessible()?;

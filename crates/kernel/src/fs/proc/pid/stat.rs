@@ -11,7 +11,7 @@ use abi::time::{NSEC_PER_SEC, USER_HZ};
 use super::super::{Text, put};
 use super::Who;
 use crate::sched::guest_so_far;
-use crate::task::{Process, Task, TaskState, ptrace_access};
+use crate::task::{Process, Task, TaskState, ptrace_access, rusage};
 
 /// Flags of a task that programs look at.
 const PF_EXITING: u32 = 0x4;
@@ -183,8 +183,8 @@ fn cpu(who: &Who, task: &Task, threads: &[Arc<Task>]) -> Cpu {
     }
     let process = &task.process;
     let dead = process.totals.lock().own;
-    let living = threads.iter().map(|t| t.counters());
-    let [min_flt, maj_flt, ..] = living.fold(dead, |sum, n| core::array::from_fn(|i| sum[i] + n[i]));
+    let living = rusage::living(process);
+    let (min_flt, maj_flt) = (dead[0] + living[0], dead[1] + living[1]);
     let under_way: u64 = threads.iter().map(|t| guest_so_far(t)).sum();
     Cpu { min_flt, maj_flt, user: load(&process.utime) + under_way, system: load(&process.stime) }
 }

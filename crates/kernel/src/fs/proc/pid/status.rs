@@ -9,7 +9,7 @@ use super::super::{Text, put};
 use super::Who;
 use super::stat::{Signals, state};
 use crate::mm::Mm;
-use crate::sched::vcpus;
+use crate::fs::cpu_set;
 use crate::signal::pending_of_user;
 use crate::task::{Task, pid};
 
@@ -116,35 +116,10 @@ fn credentials(out: &mut Text, task: &Task) {
 }
 
 fn cpus(out: &mut Text, task: &Task) {
-    let count = vcpus().len().clamp(1, 64);
-    let all = u64::MAX >> (64 - count);
-    let allowed = task.sched.attr().affinity & all;
-    put!(out, "Cpus_allowed:\t{}\n", mask_words(allowed, count));
-    put!(out, "Cpus_allowed_list:\t{}\n", list(allowed));
+    let allowed = task.sched.attr().affinity & cpu_set::all();
+    put!(out, "Cpus_allowed:\t{}\n", cpu_set::mask(allowed, cpu_set::count()));
+    put!(out, "Cpus_allowed_list:\t{}\n", cpu_set::list(allowed));
     out.bytes(b"Mems_allowed:\t1\nMems_allowed_list:\t0\n");
-}
-
-/// A set of `count` CPUs as hexadecimal words of 32 bits with commas, as Linux shows them.
-fn mask_words(set: u64, count: usize) -> String {
-    if count <= 32 {
-        return format!("{set:0width$x}", width = count.div_ceil(4));
-    }
-    format!("{:0width$x},{:08x}", set >> 32, set as u32, width = (count - 32).div_ceil(4))
-}
-
-/// A set of CPUs as `0-3,5`.
-pub(super) fn list(set: u64) -> String {
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for cpu in (0..64).filter(|&cpu| set >> cpu & 1 != 0) {
-        match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == cpu => *last = cpu,
-            _ => ranges.push((cpu, cpu)),
-        }
-    }
-    let show = |(first, last): &(u32, u32)| {
-        if first == last { first.to_string() } else { format!("{first}-{last}") }
-    };
-    ranges.iter().map(show).collect::<Vec<_>>().join(",")
 }
 
 /// A line in /proc/ruml/tasks about one thread.
@@ -165,19 +140,4 @@ pub(in super::super) fn brief(task: &Task) -> Vec<u8> {
 /// Every thread of every process.
 pub(in super::super) fn all_tasks() -> Vec<std::sync::Arc<Task>> {
     pid::tasklist().all_tasks()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sets_of_cpus() {
-        assert_eq!(list(0b10_1111), "0-3,5");
-        assert_eq!(list(0), "");
-        assert_eq!(list(u64::MAX), "0-63");
-        assert_eq!(mask_words(3, 2), "3");
-        assert_eq!(mask_words(0xff, 8), "ff");
-        assert_eq!(mask_words(1 << 33 | 1, 34), "2,00000001");
-    }
 }
