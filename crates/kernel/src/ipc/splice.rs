@@ -93,15 +93,15 @@ fn store(user: UserPtr<i64>, pos: Option<u64>) -> Result<()> {
     }
 }
 
-/// Waits until the pipe has bytes (true) or never will again (false). EAGAIN, ERESTARTSYS.
-fn wait_for_input(pipe: &Pipe, nonblock: bool) -> Result<bool> {
+/// Waits until the pipe has bytes, or never will again. EAGAIN, ERESTARTSYS.
+fn wait_for_input(pipe: &Pipe, nonblock: bool) -> Result<()> {
     if !pipe.has_input() {
         if nonblock {
             return Err(EAGAIN);
         }
         wait_event(pipe.read_queue(), Sleep::INTERRUPTIBLE, || pipe.has_input().then_some(()))?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Waits until the pipe has a free slot. EPIPE with SIGPIPE, EAGAIN, ERESTARTSYS.
