@@ -20,7 +20,8 @@ pub fn main(args: &[String]) -> Result<bool, String> {
     if cases.is_empty() {
         return Err("no test matches".to_string());
     }
-    let toolchain = if cases.iter().any(|c| c.needs.contains(&"cargo")) { rust_toolchain(&place) } else { None };
+    let toolchain =
+        if cases.iter().any(|c| c.needs.contains(&"cargo")) { rust_toolchain(&place) } else { None };
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for case in cases {
         if args.native_only && !case.native {
@@ -90,8 +91,7 @@ fn test(place: &Place, toolchain: Option<&Path>, case: &Case) -> Result<f64, Str
             // Natively a case may not leave anything behind, so each gets a directory of its own.
             let script =
                 format!("T=$(mktemp -d) && cd $T || exit 99\ntrap 'cd / && rm -rf $T' EXIT\n{script}");
-            let script =
-                if case.needs.contains(&"cargo") { with_path(toolchain, &script) } else { script };
+            let script = if case.needs.contains(&"cargo") { with_path(toolchain, &script) } else { script };
             c.args(["/bin/bash", "-c", &script]);
             (c, want, status)
         }

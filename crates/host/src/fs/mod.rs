@@ -12,8 +12,8 @@ mod xattr;
 
 pub use attr::{chmod, chown, is_privileged, statfs, statx, statx_child, statx_unconfined, utimens};
 pub use io::{
-    Dirent, append, copy_range, fallocate, fsync, getdents, lseek, pread, pwrite, read, seek, sync_fs, truncate,
-    write,
+    Dirent, append, copy_range, fallocate, fsync, getdents, lseek, pread, pwrite, read, seek, sync_fs,
+    truncate, write,
 };
 pub use name::{link, link_fd, mkdir, mknod, readlink, rename, rmdir, symlink, unlink};
 pub use open::{open_beneath, open_child, open_in_root, open_root, reopen, tmpfile};

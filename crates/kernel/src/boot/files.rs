@@ -10,9 +10,9 @@ use abi::fcntl::OpenFlags;
 use abi::time::Timespec;
 
 use crate::task::current;
-use crate::vfs::namei::{LookupFlags, create_entry, inherit, lookup_parent, mknod_at, path_at};
 use crate::vfs::dirs::remove_dir;
 use crate::vfs::links::remove_file;
+use crate::vfs::namei::{LookupFlags, create_entry, inherit, lookup_parent, mknod_at, path_at};
 use crate::vfs::{Fd, File, FileType, Inode, SetAttr, SetTime, open};
 
 /// Opens a file.
