@@ -174,8 +174,11 @@ fn exec(task: &Arc<Task>, program: &str, argv: &[String], env: &[String]) -> Res
     task::exec::kernel_execve(task, program.as_bytes(), bytes(argv), bytes(env))
 }
 
+/// Descriptors 0, 1 and 2.
+type StandardFiles = [Arc<File>; 3];
+
 /// Opens the console or passes the host's files through.
-fn standard_files(stdio: Stdio) -> Result<([Arc<File>; 3], Option<Arc<Tty>>)> {
+fn standard_files(stdio: Stdio) -> Result<(StandardFiles, Option<Arc<Tty>>)> {
     match stdio {
         Stdio::Terminal { input, output, error } => {
             let tty = Console::attach(input, output)?;

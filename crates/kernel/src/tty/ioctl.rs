@@ -156,12 +156,12 @@ fn flush(tty: &Arc<Tty>, queues: u64) -> Result<()> {
         }
     }
     if input {
-        tty.driver.packet(TIOCPKT_FLUSHREAD as u8);
+        tty.driver.packet(TIOCPKT_FLUSHREAD);
         tty.driver.input_room();
     }
     if output {
         tty.driver.flush();
-        tty.driver.packet(TIOCPKT_FLUSHWRITE as u8);
+        tty.driver.packet(TIOCPKT_FLUSHWRITE);
         tty.write_queue.wake_all();
     }
     Ok(())
@@ -223,5 +223,5 @@ fn from_termio(now: &Termios, old: &Termio) -> Termios {
 fn packet_flow_bits(discipline: &NTty) -> u8 {
     let t = &discipline.termios;
     let usual = t.c_iflag & IXON != 0 && t.c_cc[VSTOP] == 0o23 && t.c_cc[VSTART] == 0o21;
-    (if usual { TIOCPKT_DOSTOP } else { TIOCPKT_NOSTOP }) as u8
+    if usual { TIOCPKT_DOSTOP } else { TIOCPKT_NOSTOP }
 }

@@ -157,7 +157,7 @@ impl Tty {
                 Effect::FlushOutput => {}
                 Effect::Stopped(stopped) => {
                     let bits = if stopped { abi::tty::TIOCPKT_STOP } else { abi::tty::TIOCPKT_START };
-                    self.driver.packet(bits as u8);
+                    self.driver.packet(bits);
                     self.push_output();
                 }
             }

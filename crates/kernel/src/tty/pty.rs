@@ -187,7 +187,7 @@ impl FileOps for MasterFile {
             } else {
                 let header = usize::from(buffer.packet);
                 let n = (dest.remaining() - header).min(buffer.output.len());
-                let mut data = vec![TIOCPKT_DATA as u8; header];
+                let mut data = vec![TIOCPKT_DATA; header];
                 data.extend(buffer.output.drain(..n));
                 data
             }

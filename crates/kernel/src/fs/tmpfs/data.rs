@@ -107,7 +107,7 @@ impl Data {
     pub fn write(&mut self, fs: &Tmpfs, offset: u64, data: &[u8]) -> Result<usize> {
         let end = offset.checked_add(data.len() as u64).ok_or(abi::errno::EFBIG)?;
         if end > OBJECT_SIZE && end > self.size {
-            self.to_object()?;
+            self.become_object()?;
         }
         match &mut self.store {
             Store::Object(object) => {
@@ -155,7 +155,7 @@ impl Data {
     /// Sets the length; what lies beyond is gone, and zeros if the file grows again.
     pub fn truncate(&mut self, fs: &Tmpfs, size: u64) -> Result<()> {
         if size > OBJECT_SIZE && matches!(&self.store, Store::Pages(p) if !p.is_empty()) && size > self.size {
-            self.to_object()?;
+            self.become_object()?;
         }
         let keep = size.div_ceil(PAGE as u64);
         match &mut self.store {
@@ -215,7 +215,7 @@ impl Data {
     pub fn allocate(&mut self, fs: &Tmpfs, offset: u64, len: u64, keep_size: bool) -> Result<()> {
         let end = offset.checked_add(len).ok_or(abi::errno::EFBIG)?;
         if end > OBJECT_SIZE {
-            self.to_object()?;
+            self.become_object()?;
         }
         match &mut self.store {
             Store::Object(object) => {
@@ -287,7 +287,7 @@ impl Data {
 
     /// The host object that guests map. The file is one from now on.
     pub fn object(&mut self) -> Result<&Object> {
-        self.to_object()?;
+        self.become_object()?;
         match &self.store {
             Store::Object(object) => Ok(object),
             Store::Pages(_) => Err(ENOMEM),
@@ -302,7 +302,7 @@ impl Data {
         }
     }
 
-    fn to_object(&mut self) -> Result<()> {
+    fn become_object(&mut self) -> Result<()> {
         let Store::Pages(pages) = &mut self.store else { return Ok(()) };
         let object = Object::create("tmpfs")?;
         object.set_len(self.size)?;

@@ -175,7 +175,7 @@ fn bytes(value: &str) -> Result<u64> {
         return Ok((crate::boot::memory_size() / 100).saturating_mul(percent));
     }
     let bytes = crate::boot::parse_size(value).ok_or(EINVAL)?;
-    Ok(if bytes == 0 { u64::MAX & !(PAGE as u64 - 1) } else { bytes })
+    Ok(if bytes == 0 { !(PAGE as u64 - 1) } else { bytes })
 }
 
 /// A new tmpfs of that type: devtmpfs is one as well.

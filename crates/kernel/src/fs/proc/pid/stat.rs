@@ -23,7 +23,7 @@ const PAGE: u64 = abi::mm::PAGE_SIZE;
 
 /// ns in ticks of USER_HZ.
 pub(in super::super) fn ticks(ns: u64) -> u64 {
-    ns / (NSEC_PER_SEC / USER_HZ as u64)
+    ns / (NSEC_PER_SEC / USER_HZ)
 }
 
 /// Start of a task since the boot, ns.
