@@ -67,7 +67,8 @@ impl Place {
         c
     }
 
-    fn reaches(&self, path: &Path) -> bool {
+    /// Whether the test user can read a file or directory.
+    pub fn reaches(&self, path: &Path) -> bool {
         self.command(Path::new("test")).arg("-r").arg(path).status().is_ok_and(|s| s.success())
     }
 

@@ -20,16 +20,18 @@ pub fn main(args: &[String]) -> Result<bool, String> {
     if cases.is_empty() {
         return Err("no test matches".to_string());
     }
+    let toolchain =
+        if cases.iter().any(|c| c.needs.contains(&"cargo")) { rust_toolchain(&place) } else { None };
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for case in cases {
         if args.native_only && !case.native {
             println!("skip {}: in a guest only", case.name);
             skipped += 1;
-        } else if let Some(missing) = case.needs.iter().find(|n| !has(&place, n)) {
+        } else if let Some(missing) = case.needs.iter().find(|n| !has(&place, toolchain.as_deref(), n)) {
             println!("skip {}: the host has no working {missing}", case.name);
             skipped += 1;
         } else {
-            match test(&place, case) {
+            match test(&place, toolchain.as_deref(), case) {
                 Ok(seconds) => {
                     println!("ok   {} ({seconds:.1} s)", case.name);
                     passed += 1;
@@ -45,21 +47,51 @@ pub fn main(args: &[String]) -> Result<bool, String> {
     Ok(failed == 0)
 }
 
-fn has(place: &Place, program: &str) -> bool {
+/// The `bin` of the Rust toolchain that runs this, for the test user. One in root's home is shown elsewhere by hard
+/// links, or copied where it lies on another file system.
+fn rust_toolchain(place: &Place) -> Option<PathBuf> {
+    let mut ask = Command::new("rustc");
+    let asked = process::run(ask.args(["--print", "sysroot"]), b"", Duration::from_secs(20)).ok()?;
+    let sysroot = PathBuf::from(asked.text().trim());
+    if place.reaches(&sysroot.join("bin/cargo")) {
+        return Some(sysroot.join("bin"));
+    }
+    let copy = place.bin.join("toolchain").join(sysroot.file_name()?);
+    if !place.reaches(&copy.join("bin/cargo")) {
+        std::fs::create_dir_all(&copy).ok()?;
+        let script = "cp -al \"$1/bin\" \"$1/lib\" \"$2\" 2>/dev/null || cp -a \"$1/bin\" \"$1/lib\" \"$2\"";
+        let mut cp = Command::new("sh");
+        cp.args(["-c", script, "sh"]).arg(&sysroot).arg(&copy);
+        process::run(&mut cp, b"", Duration::from_secs(120)).ok()?;
+    }
+    place.reaches(&copy.join("bin/cargo")).then(|| copy.join("bin"))
+}
+
+/// Puts the Rust toolchain first in the PATH of a script.
+fn with_path(toolchain: Option<&Path>, script: &str) -> String {
+    toolchain.map_or_else(
+        || script.to_owned(),
+        |bin| format!("export PATH='{}':\"$PATH\"\n{script}", bin.display()),
+    )
+}
+
+fn has(place: &Place, toolchain: Option<&Path>, program: &str) -> bool {
     let ask = format!(
-        "command -v {program} >/dev/null && {{ {program} --version || {program} --help; }} >/dev/null 2>&1"
+        "command -v {program} >/dev/null && {{ {program} --version || {program} version || {program} --help; }} >/dev/null 2>&1"
     );
+    let ask = with_path(toolchain, &ask);
     let mut c = place.command(Path::new("/bin/sh"));
     process::run(c.arg("-c").arg(ask), b"", Duration::from_secs(20)).is_ok_and(|o| o.status_text() == "0")
 }
 
-fn test(place: &Place, case: &Case) -> Result<f64, String> {
+fn test(place: &Place, toolchain: Option<&Path>, case: &Case) -> Result<f64, String> {
     let (mut command, want, status) = match case.job {
         Job::Shell(script, want, status) => {
             let mut c = guest(place, case.args);
             // Natively a case may not leave anything behind, so each gets a directory of its own.
             let script =
                 format!("T=$(mktemp -d) && cd $T || exit 99\ntrap 'cd / && rm -rf $T' EXIT\n{script}");
+            let script = if case.needs.contains(&"cargo") { with_path(toolchain, &script) } else { script };
             c.args(["/bin/bash", "-c", &script]);
             (c, want, status)
         }

@@ -186,8 +186,17 @@ pub const CASES: &[Case] = &[
         seconds: 300,
         ..sh(
             "cargo",
-            "export HOME=$PWD; cargo init -q --vcs none --name small && cargo run -q --offline",
-            Exact("Hello, world!\n"),
+            "export HOME=$PWD; cargo init -q --vcs none --name small small && cd small && cargo run -q --offline && printf '#[test]\nfn t() { assert_eq!(std::thread::spawn(|| 6 * 7).join().unwrap(), 42) }\n' >>src/main.rs && cargo test -q --offline | grep -o '1 passed'",
+            Exact("Hello, world!\n1 passed\n"),
+        )
+    },
+    Case {
+        needs: &["go"],
+        seconds: 300,
+        ..sh(
+            "go",
+            "export HOME=$PWD GOCACHE=$PWD/cache GOTOOLCHAIN=local GO111MODULE=off GOFLAGS=; cat >m.go <<'E'\npackage main\nimport (\"fmt\"; \"os\"; \"os/exec\"; \"os/signal\"; \"sync\"; \"syscall\"; \"time\")\nfunc main() {\n var wg sync.WaitGroup; var mu sync.Mutex; n := 0; c := make(chan int, 10)\n for i := 0; i < 2000; i++ { wg.Add(1); go func(i int) { defer wg.Done(); c <- i; mu.Lock(); n++; mu.Unlock() }(i) }\n s := 0; done := make(chan bool)\n go func() { for v := range c { s += v }; done <- true }()\n wg.Wait(); close(c); <-done; fmt.Println(n, s)\n t := time.NewTicker(10 * time.Millisecond); for i := 0; i < 5; i++ { <-t.C }; t.Stop()\n select { case <-time.After(20 * time.Millisecond): fmt.Println(\"timer\") }\n sig := make(chan os.Signal, 1); signal.Notify(sig, syscall.SIGUSR1)\n for i := 0; i < 100; i++ { syscall.Kill(os.Getpid(), syscall.SIGUSR1); <-sig }; fmt.Println(\"signals\")\n x := 0; go func() { for { x++ } }(); time.Sleep(50 * time.Millisecond); fmt.Println(\"preempted\")\n o, err := exec.Command(\"sh\", \"-c\", \"echo sub\").Output(); fmt.Print(string(o)); fmt.Println(err)\n}\nE\ngo build -o m m.go && ./m",
+            Exact("2000 1999000\ntimer\nsignals\npreempted\nsub\n<nil>\n"),
         )
     },
     Case {

@@ -8,9 +8,26 @@ use abi::errno::*;
 use parking_lot::Mutex;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::sys::check;
+
+/// Every object that is in use, and some that no longer are.
+static ALL: Mutex<Vec<Weak<OwnedFd>>> = Mutex::new(Vec::new());
+
+/// Bytes of host memory that the pages of all objects take.
+pub fn resident_total() -> u64 {
+    let all: Vec<Arc<OwnedFd>> = ALL.lock().iter().filter_map(Weak::upgrade).collect();
+    all.iter().map(|fd| stat(fd).map_or(0, |st| st.st_blocks as u64 * 512)).sum()
+}
+
+fn stat(fd: &OwnedFd) -> Result<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value of that plain structure.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is a valid stat to write to.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), &mut st) }.into())?;
+    Ok(st)
+}
 
 /// A memfd. Dropped with its last user; mappings in stubs keep the memory itself alive.
 pub struct Object {
@@ -28,7 +45,14 @@ impl Object {
         )?;
         // SAFETY: memfd_create returned a descriptor that nothing else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        Ok(Object { fd: Arc::new(fd), readonly: Mutex::new(None) })
+        let fd = Arc::new(fd);
+        let mut all = ALL.lock();
+        if all.len() == all.capacity() {
+            all.retain(|fd| fd.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(&fd));
+        drop(all);
+        Ok(Object { fd, readonly: Mutex::new(None) })
     }
 
     /// The read-write descriptor.
@@ -74,17 +98,9 @@ impl Object {
         check(unsafe { libc::ftruncate(self.fd.as_raw_fd(), len) }.into()).map(drop)
     }
 
-    fn stat(&self) -> Result<libc::stat> {
-        // SAFETY: an all-zero stat is a valid value of that plain structure.
-        let mut st: libc::stat = unsafe { std::mem::zeroed() };
-        // SAFETY: `st` is a valid stat to write to.
-        check(unsafe { libc::fstat(self.fd.as_raw_fd(), &mut st) }.into())?;
-        Ok(st)
-    }
-
     /// The length in bytes.
     pub fn len(&self) -> Result<u64> {
-        Ok(self.stat()?.st_size as u64)
+        Ok(stat(&self.fd)?.st_size as u64)
     }
 
     /// Whether the length is 0.
@@ -94,7 +110,7 @@ impl Object {
 
     /// Bytes of host memory the object's pages take.
     pub fn resident(&self) -> Result<u64> {
-        Ok(self.stat()?.st_blocks as u64 * 512)
+        Ok(stat(&self.fd)?.st_blocks as u64 * 512)
     }
 
     fn fallocate(&self, mode: i32, offset: u64, len: u64) -> Result<()> {

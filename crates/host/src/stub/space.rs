@@ -201,6 +201,15 @@ impl AddressSpace {
         resident.saturating_sub(shared)
     }
 
+    /// Anonymous memory, each page divided by the number of processes that share it after a fork. The host walks all
+    /// page tables for it. None where it doesn't tell, or the process is gone.
+    pub fn proportional_anonymous_bytes(&self) -> Option<u64> {
+        let text = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")));
+        let text = text?.ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    }
+
     /// Resident bytes of files and shared memory, a part of [`resident_bytes`](AddressSpace::resident_bytes).
     pub fn shared_bytes(&self) -> u64 {
         self.statm().1

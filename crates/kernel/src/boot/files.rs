@@ -5,10 +5,13 @@
 use std::sync::Arc;
 
 use abi::Result;
+use abi::errno::ENOENT;
 use abi::fcntl::OpenFlags;
 use abi::time::Timespec;
 
 use crate::task::current;
+use crate::vfs::dirs::remove_dir;
+use crate::vfs::links::remove_file;
 use crate::vfs::namei::{LookupFlags, create_entry, inherit, lookup_parent, mknod_at, path_at};
 use crate::vfs::{Fd, File, FileType, Inode, SetAttr, SetTime, open};
 
@@ -50,6 +53,21 @@ pub fn link(old: &[u8], name: &[u8]) -> Result<()> {
         Ok(target.clone())
     });
     made.map(drop)
+}
+
+/// Type of a file, of a symbolic link itself. None if there is none of that name.
+pub fn kind(name: &[u8]) -> Result<Option<FileType>> {
+    match path_at(Fd::CWD, name, LookupFlags::empty()).and_then(|path| path.inode()) {
+        Ok(inode) => Ok(Some(inode.kind)),
+        Err(ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// unlink(2), or rmdir(2) of a directory.
+pub fn remove(name: &[u8], kind: FileType) -> Result<()> {
+    let parent = lookup_parent(Fd::CWD, name)?;
+    if kind == FileType::Dir { remove_dir(&parent) } else { remove_file(&parent) }
 }
 
 /// Sets owner, permission bits and modification time, of a symbolic link itself.

@@ -2,15 +2,19 @@
 //!
 //! Nothing here runs while the machine is idle. While a guest program runs, its vCPU calls [`pressure`] now and then
 //! ([`next_check`]), because a guest touches the memory that it has been given without asking again. What counts is the
-//! anonymous memory of the stubs and what the caches hold; pages that a fork still shares count twice.
+//! anonymous memory of the stubs, files in memory and shared memory, and what the caches hold. Pages that a fork still
+//! shares count twice in that sum, so it is verified by the host's proportional figures, which are dear, when it says
+//! that there is no memory left.
 //!
 //! Over the limit, caches are dropped first ([`register_shrinker`]); then the process with the largest score dies, by
 //! SIGKILL, as Linux's `oom_badness` has it: resident memory plus oom_score_adj thousandths of all memory.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::signal::SIGKILL;
+use host::stub::AddressSpace;
 
 use super::overcommit;
 use crate::sync::{SpinLock, rank};
@@ -19,6 +23,9 @@ use crate::task::{Process, exit, pid};
 /// The sum is looked at no more often than this, ns: with plenty of memory left, and when it is getting short.
 const CHECK_INTERVAL: u64 = 400_000_000;
 const CHECK_INTERVAL_SHORT: u64 = 50_000_000;
+/// No more than one part in so many of the time goes into verifying, unless that would take longer than this, ns.
+const VERIFY_SHARE: u64 = 20;
+const VERIFY_INTERVAL_MAX: u64 = 1_000_000_000;
 /// Of this many parts of the memory, one is left free by reclaim.
 const RESERVE: u64 = 64;
 /// oom_score_adj of a process that is never chosen.
@@ -55,15 +62,14 @@ pub struct MemInfo {
     pub free: u64,
     /// Held by caches that can give it back.
     pub cached: u64,
-    /// Shared memory: System V segments.
+    /// Files in memory and shared memory.
     pub shared: u64,
 }
 
 /// How the machine's memory is used, for /proc/meminfo and sysinfo(2).
 pub fn meminfo() -> MemInfo {
     let total = overcommit::total();
-    let shared = super::shm::list().iter().map(|(_, _, resident)| resident).sum();
-    MemInfo { total, free: total.saturating_sub(measure()), cached: cached(), shared }
+    MemInfo { total, free: total.saturating_sub(measure()), cached: cached(), shared: shared() }
 }
 
 /// Bytes that caches hold.
@@ -80,21 +86,35 @@ pub fn drop_caches() {
     }
 }
 
-/// Sums up the processes' resident memory and the caches.
-fn measure() -> u64 {
+/// Bytes of files in memory (tmpfs, memfd) and of shared memory.
+pub fn shared() -> u64 {
+    host::object::resident_total() + crate::fs::tmpfs::heap_bytes()
+}
+
+/// The sum: the processes' own memory by `anonymous`, what is shared, and the caches.
+fn sum(anonymous: impl Fn(&AddressSpace) -> u64) -> u64 {
     let processes: Vec<_> = pid::tasklist().processes().cloned().collect();
-    let mut seen = Vec::new();
-    let mut sum = cached();
+    let mut seen = HashSet::new();
+    let mut sum = cached() + shared();
     for process in &processes {
         if let Some(mm) = mm_of(process)
-            && !seen.contains(&mm.id)
+            && seen.insert(mm.id)
         {
-            seen.push(mm.id);
-            sum += mm.space.anonymous_bytes();
+            sum += anonymous(&mm.space);
         }
     }
     USED.store(sum, Ordering::Relaxed);
     sum
+}
+
+/// What is used, or more than that after forks.
+fn measure() -> u64 {
+    sum(AddressSpace::anonymous_bytes)
+}
+
+/// What is used, exactly.
+fn verify() -> u64 {
+    sum(|space| space.proportional_anonymous_bytes().unwrap_or_else(|| space.anonymous_bytes()))
 }
 
 fn mm_of(process: &Process) -> Option<Arc<super::Mm>> {
@@ -119,7 +139,15 @@ pub fn pressure(now: u64) {
     if used > total / 2 {
         NEXT_CHECK.store(now + CHECK_INTERVAL_SHORT, Ordering::Relaxed);
     }
-    if used > total - total / RESERVE {
+    let limit = total - total / RESERVE;
+    if used <= limit {
+        return;
+    }
+    let used = verify();
+    let after = host::clock::monotonic();
+    let pause = after.saturating_sub(now).saturating_mul(VERIFY_SHARE);
+    NEXT_CHECK.store(after + pause.clamp(CHECK_INTERVAL_SHORT, VERIFY_INTERVAL_MAX), Ordering::Relaxed);
+    if used > limit {
         reclaim(used, total);
     }
 }

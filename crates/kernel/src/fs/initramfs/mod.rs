@@ -73,9 +73,13 @@ fn put<R: Read>(reader: &mut Reader<R>, entry: &Entry, hard_links: &mut HardLink
     if entry.name == b"." {
         return reader.skip_data(entry);
     }
+    make_room(&name, kind).map_err(words)?;
     if kind != FileType::Dir && entry.nlink > 1 {
         let key = (entry.dev.0, entry.dev.1, entry.ino);
-        if let Some(first) = hard_links.get(&key) {
+        if let Some(first) = hard_links.get(&key).filter(|first| **first != name) {
+            if files::kind(&name).map_err(words)?.is_some() {
+                files::remove(&name, kind).map_err(words)?;
+            }
             files::link(first, &name).map_err(words)?;
             if entry.size == 0 {
                 return Ok(());
@@ -116,4 +120,14 @@ fn put<R: Read>(reader: &mut Reader<R>, entry: &Entry, hard_links: &mut HardLink
     }
     let mode = (kind != FileType::Symlink).then_some(mode);
     files::set_attr(&name, mode, entry.uid, entry.gid, i64::from(entry.mtime)).map_err(words)
+}
+
+/// An entry takes the place of an earlier one of its name: of another type, or one that cannot be written over.
+fn make_room(name: &[u8], kind: FileType) -> abi::Result<()> {
+    match files::kind(name)? {
+        Some(old) if old != kind || !matches!(kind, FileType::Dir | FileType::Regular) => {
+            files::remove(name, old)
+        }
+        _ => Ok(()),
+    }
 }

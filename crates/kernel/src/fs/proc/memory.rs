@@ -59,7 +59,7 @@ pub(super) fn meminfo() -> String {
     line("Writeback", 0);
     line("AnonPages", anon);
     line("Mapped", mapped);
-    line("Shmem", oom::meminfo().shared);
+    line("Shmem", oom::shared());
     line("Slab", 0);
     line("SReclaimable", 0);
     line("SUnreclaim", 0);

@@ -4,6 +4,7 @@
 //! large size, turns the pages into an object, for good.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Result;
 use abi::errno::{ENOMEM, ENXIO};
@@ -16,7 +17,29 @@ pub const PAGE: usize = 4096;
 /// A file that grows beyond this many bytes becomes an object: a tree of pages is slow for it.
 const OBJECT_SIZE: u64 = 4 << 20;
 
-type Page = Box<[u8; PAGE]>;
+/// Pages on the kernel's heap, of all files.
+static HEAP_PAGES: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that files have on the kernel's heap; what they have in objects is the host's to count.
+pub fn heap_bytes() -> u64 {
+    HEAP_PAGES.load(Ordering::Relaxed) * PAGE as u64
+}
+
+/// A page on the kernel's heap.
+struct Page(Box<[u8; PAGE]>);
+
+impl Page {
+    fn zeroed() -> Page {
+        HEAP_PAGES.fetch_add(1, Ordering::Relaxed);
+        Page(Box::new([0; PAGE]))
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        HEAP_PAGES.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 enum Store {
     Pages(BTreeMap<u64, Page>),
@@ -70,7 +93,7 @@ impl Data {
                     let n = (PAGE - within).min(len - done);
                     let part = &mut buf[done..done + n];
                     match pages.get(&index) {
-                        Some(page) => part.copy_from_slice(&page[within..within + n]),
+                        Some(page) => part.copy_from_slice(&page.0[within..within + n]),
                         None => part.fill(0),
                     }
                     done += n;
@@ -114,13 +137,13 @@ impl Data {
                         std::collections::btree_map::Entry::Vacant(slot) => match fs.charge(1) {
                             Ok(()) => {
                                 self.charged += 1;
-                                slot.insert(Box::new([0; PAGE]))
+                                slot.insert(Page::zeroed())
                             }
                             Err(errno) if done == 0 => return Err(errno),
                             Err(_) => break,
                         },
                     };
-                    page[within..within + n].copy_from_slice(&data[done..done + n]);
+                    page.0[within..within + n].copy_from_slice(&data[done..done + n]);
                     done += n;
                     self.size = self.size.max(at + n as u64);
                 }
@@ -147,7 +170,7 @@ impl Data {
                     && size < self.size
                     && let Some(page) = pages.get_mut(&(size / PAGE as u64))
                 {
-                    page[within..].fill(0);
+                    page.0[within..].fill(0);
                 }
                 fs.uncharge(removed);
                 self.charged -= removed;
@@ -180,7 +203,7 @@ impl Data {
                     } else if let Some(page) = pages.get_mut(&index) {
                         let from = offset.saturating_sub(start) as usize;
                         let to = (end - start).min(PAGE as u64) as usize;
-                        page[from..to].fill(0);
+                        page.0[from..to].fill(0);
                     }
                 }
                 Ok(())
@@ -208,7 +231,7 @@ impl Data {
                 let missing: Vec<u64> = range.filter(|i| !pages.contains_key(i)).collect();
                 fs.charge(missing.len() as u64)?;
                 self.charged += missing.len() as u64;
-                pages.extend(missing.into_iter().map(|i| (i, Box::new([0; PAGE]))));
+                pages.extend(missing.into_iter().map(|i| (i, Page::zeroed())));
             }
         }
         if !keep_size {
@@ -288,7 +311,7 @@ impl Data {
             // Pages that fallocate put beyond the end stay a reservation only.
             let len = self.size.saturating_sub(at).min(PAGE as u64) as usize;
             if len > 0 {
-                object.pwrite(at, &page[..len])?;
+                object.pwrite(at, &page.0[..len])?;
             }
         }
         self.store = Store::Object(object);

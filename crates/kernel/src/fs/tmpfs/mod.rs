@@ -24,6 +24,7 @@ use abi::stat::Statfs;
 
 use crate::vfs::{FileType, FsType, Inode, NewInode, SuperBlock, SuperOps, next_anon_dev};
 use data::PAGE;
+pub use data::heap_bytes;
 use node::Node;
 
 /// tmpfs
