@@ -19,6 +19,9 @@ use crate::vfs::{
     SetAttr, SetTime, SuperBlock, SuperOps, next_anon_dev,
 };
 
+/// Opens a file of such a file system by its inode number.
+pub type OpenFixed = fn(u64) -> Box<dyn FileOps>;
+
 /// One such file system.
 pub struct PseudoFs {
     mnt: Arc<Mount>,
@@ -52,9 +55,12 @@ impl PseudoFs {
         self.make(name, self.next_ino.fetch_add(1, Ordering::Relaxed), kind, mode)
     }
 
-    /// The inode of that number under `name`, owned by the current task.
-    pub fn fixed(&self, name: &str, ino: u64, kind: FileType, mode: u32) -> Path {
-        self.make(name, ino, kind, mode)
+    /// The inode of that number under `name`, a file that `open` opens.
+    pub fn fixed(&self, name: &str, ino: u64, open: OpenFixed) -> Path {
+        let attr = SpinLock::new(rank::INODE, Attr::new(0o444, 0, 0));
+        let ops = Box::new(FixedInode { inode: PseudoInode { attr }, open });
+        let dentry = Dentry::detached(name.as_bytes(), Inode::new(&self.mnt.sb, ino, FileType::Regular, ops));
+        Path { mnt: self.mnt.clone(), dentry }
     }
 
     fn make(&self, name: &str, ino: u64, kind: FileType, mode: u32) -> Path {
@@ -152,5 +158,25 @@ impl InodeOps for PseudoInode {
         attr.mtime = set.mtime.map_or(attr.mtime, time);
         attr.ctime = set.ctime.map_or(attr.ctime, time);
         Ok(())
+    }
+}
+
+/// A file that can be opened by a name in another file system.
+struct FixedInode {
+    inode: PseudoInode,
+    open: OpenFixed,
+}
+
+impl InodeOps for FixedInode {
+    fn getattr(&self, inode: &Inode) -> Result<Kstat> {
+        self.inode.getattr(inode)
+    }
+
+    fn setattr(&self, inode: &Inode, set: &SetAttr) -> Result<()> {
+        self.inode.setattr(inode, set)
+    }
+
+    fn open(&self, inode: &Arc<Inode>, _: OpenFlags) -> Result<Box<dyn FileOps>> {
+        Ok((self.open)(inode.ino))
     }
 }

@@ -88,6 +88,12 @@ pub fn pidfd_open(number: i32, flags: u32) -> Result<Fd> {
     current().files()?.install(file, true)
 }
 
+/// A descriptor of /proc/PID, which was the first form of a pidfd.
+fn of_proc_directory(file: &File) -> Option<PidFile> {
+    let process = if file.is_path() { None } else { crate::fs::proc::process_of(file) }?;
+    Some(PidFile { number: process.tgid, process, thread: None })
+}
+
 /// pidfd_send_signal(2)
 pub fn pidfd_send_signal(pidfd: Fd, sig: u32, info: UserPtr<SigInfo>, flags: u32) -> Result<()> {
     let scopes = PIDFD_SIGNAL_THREAD | PIDFD_SIGNAL_THREAD_GROUP | PIDFD_SIGNAL_PROCESS_GROUP;
@@ -95,7 +101,14 @@ pub fn pidfd_send_signal(pidfd: Fd, sig: u32, info: UserPtr<SigInfo>, flags: u32
         return Err(EINVAL);
     }
     let file = pidfd.file()?;
-    let target = file.ops_as::<PidFile>().ok_or(EBADF)?;
+    let of_directory;
+    let target = match file.ops_as::<PidFile>() {
+        Some(target) => target,
+        None => {
+            of_directory = of_proc_directory(&file).ok_or(EBADF)?;
+            &of_directory
+        }
+    };
     let to_thread = match flags {
         0 => target.thread.is_some(),
         flag => flag == PIDFD_SIGNAL_THREAD,
@@ -122,6 +135,9 @@ pub fn pidfd_send_signal(pidfd: Fd, sig: u32, info: UserPtr<SigInfo>, flags: u32
         return signal::kill_group(target.process.pgrp(), info);
     }
     let task = pid::tasklist().task(target.number).ok_or(ESRCH)?;
+    if !Arc::ptr_eq(&task.process, &target.process) {
+        return Err(ESRCH);
+    }
     may_signal(&task, sig)?;
     if sig == 0 {
         return Ok(());

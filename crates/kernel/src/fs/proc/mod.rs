@@ -10,7 +10,7 @@
 //!
 //! The files stand on `fs/kernfs.rs`. Everything is asked of its owner when a file is read; nothing is kept here.
 
-mod devices;
+pub mod devices;
 mod kmsg;
 mod memory;
 pub mod net;
@@ -29,8 +29,8 @@ use abi::errno::{EINVAL, ENOENT};
 use abi::stat::{PROC_SUPER_MAGIC, Statfs};
 
 use super::kernfs::{self, Attr, Entry, Node, Tree, dir, link};
-use crate::task::{current, pid::tasklist};
-use crate::vfs::{FileType, FsType, SuperBlock, SuperOps};
+use crate::task::{Process, current, pid::tasklist};
+use crate::vfs::{File, FileType, FsType, SuperBlock, SuperOps};
 use pid::Who;
 
 /// proc
@@ -83,6 +83,12 @@ fn tree() -> &'static Arc<Tree> {
         let own = links.into_iter().chain([kmsg::file(), sys::tree(), sysvipc::tree(), ruml::tree()]);
         dir("proc", own.chain(system::files()).chain(memory::files()).chain(devices::files()))
     })
+}
+
+/// The process whose directory /proc/PID is open.
+pub fn process_of(file: &File) -> Option<Arc<Process>> {
+    let dir = kernfs::node_of::<pid::Dir>(file.inode())?;
+    dir.0.process().ok().filter(|p| dir.0.whole && dir.0.pid == p.tgid)
 }
 
 struct Root;
