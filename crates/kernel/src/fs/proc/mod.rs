@@ -29,7 +29,7 @@ use abi::errno::{EINVAL, ENOENT};
 use abi::stat::{PROC_SUPER_MAGIC, Statfs};
 
 use super::kernfs::{self, Attr, Entry, Node, Tree, dir, link};
-use crate::task::{Process, current, pid::tasklist};
+use crate::task::{Process, Task, current, pid::tasklist};
 use crate::vfs::{File, FileType, FsType, SuperBlock, SuperOps};
 use pid::Who;
 
@@ -56,6 +56,12 @@ fn parse_options(data: &[u8]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The process that an open directory /proc/PID is about (ESRCH once it is gone), for pidfd_send_signal(2); None for any
+/// other file.
+pub fn task_of_dir(file: &File) -> Option<Result<Arc<Task>>> {
+    kernfs::node_of::<pid::Dir>(file.inode()).filter(|dir| dir.0.whole).map(|dir| dir.0.task())
 }
 
 struct Proc;
