@@ -29,8 +29,9 @@ pub fn list(set: u64) -> String {
             _ => ranges.push((cpu, cpu)),
         }
     }
-    let show =
-        |(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    let show = |(first, last): &(u32, u32)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
     ranges.iter().map(show).collect::<Vec<_>>().join(",")
 }
 

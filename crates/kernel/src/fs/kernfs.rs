@@ -14,11 +14,11 @@ mod tree;
 use std::any::Any;
 use std::sync::Arc;
 
+use abi::Result;
 use abi::errno::{EACCES, EINVAL, EIO, ENOTDIR, EPERM};
 use abi::fcntl::{OpenFlags, SEEK_CUR, SEEK_SET};
 use abi::stat::Statfs;
 use abi::time::Timespec;
-use abi::Result;
 
 use crate::sync::Mutex;
 use crate::task::Cred;

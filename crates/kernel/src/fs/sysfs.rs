@@ -36,7 +36,10 @@ pub fn dir(name: &str, children: impl IntoIterator<Item = Arc<Tree>>) -> Arc<Tre
 }
 
 /// A file with one line.
-pub fn attribute<T: std::fmt::Display>(name: &str, show: impl Fn() -> T + Send + Sync + 'static) -> Arc<Tree> {
+pub fn attribute<T: std::fmt::Display>(
+    name: &str,
+    show: impl Fn() -> T + Send + Sync + 'static,
+) -> Arc<Tree> {
     kernfs::sized(kernfs::text(name, move || format!("{}\n", show())), 4096)
 }
 
@@ -114,8 +117,10 @@ fn node() -> Arc<Tree> {
 fn node_meminfo() -> String {
     let total = overcommit::total();
     let free = oom::meminfo().free.min(total);
-    let lines = [("MemTotal", total), ("MemFree", free), ("MemUsed", total - free), ("FilePages", oom::cached())];
-    let line = |(name, bytes): &(&str, u64)| format!("Node 0 {:15} {:8} kB\n", format!("{name}:"), bytes >> 10);
+    let lines =
+        [("MemTotal", total), ("MemFree", free), ("MemUsed", total - free), ("FilePages", oom::cached())];
+    let line =
+        |(name, bytes): &(&str, u64)| format!("Node 0 {:15} {:8} kB\n", format!("{name}:"), bytes >> 10);
     lines.iter().map(line).collect()
 }
 

@@ -100,9 +100,7 @@ impl InodeOps for HostInode {
     /// ftruncate(2) alone: owner, mode and times are the host's business.
     fn setattr(&self, _: &Inode, attr: &SetAttr) -> Result<()> {
         match attr.size {
-            Some(size) if self.access.contains(FileMode::WRITE) => {
-                host::fs::truncate(self.fd.as_fd(), size)
-            }
+            Some(size) if self.access.contains(FileMode::WRITE) => host::fs::truncate(self.fd.as_fd(), size),
             _ => Err(EPERM),
         }
     }

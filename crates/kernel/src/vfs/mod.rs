@@ -52,9 +52,7 @@ pub use dentry::{Dentry, Path};
 pub use dirs::emit_dots;
 pub use fcntl::{close_all, close_file, close_on_exec};
 pub use fdtable::{Fd, FilesStruct, NR_OPEN};
-pub use file::{
-    DirEmit, EpollWatch, File, FileMode, FileOps, Mapping, MmapRequest, Readdir, STREAM_POS,
-};
+pub use file::{DirEmit, EpollWatch, File, FileMode, FileOps, Mapping, MmapRequest, Readdir, STREAM_POS};
 pub use fs_struct::FsStruct;
 pub use inode::{Access, Inode, InodeOps, InodeWatch, NewInode};
 pub use iov::{IovDest, IovSource};
