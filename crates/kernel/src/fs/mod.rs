@@ -24,6 +24,7 @@ pub fn register_all() {
     register_filesystem(&devpts::DEVPTS);
     register_filesystem(&proc::PROC);
     register_filesystem(&sysfs::SYSFS);
+    register_filesystem(&crate::ipc::mqueue::MQUEUE);
     hostfs::init();
     overlay::init();
 }

@@ -32,6 +32,7 @@ pub mod share;
 pub mod sys;
 pub mod syslog;
 mod user;
+pub mod user_count;
 pub mod wait;
 
 use std::cell::RefCell;

@@ -10,7 +10,7 @@
 //! locked only one after the other, apart from rename, which the VFS serialises by the directories' rwsem.
 
 mod data;
-mod dir;
+pub mod dir;
 mod file;
 pub mod memfd;
 mod node;
