@@ -28,6 +28,25 @@ pub fn cpuinfo() -> &'static str {
     CPUINFO.get_or_init(|| std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
 }
 
+/// A cache of a processor: the names and values that the host's sysfs has of it.
+pub struct CacheInfo(pub Vec<(&'static str, String)>);
+
+/// The caches of the host's first processor. Read once.
+pub fn caches() -> &'static [CacheInfo] {
+    const NAMES: [&str; 6] =
+        ["level", "type", "size", "coherency_line_size", "ways_of_associativity", "number_of_sets"];
+    static CACHES: std::sync::OnceLock<Vec<CacheInfo>> = std::sync::OnceLock::new();
+    CACHES.get_or_init(|| {
+        let read = |index: usize, name: &'static str| {
+            let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{name}");
+            let value = std::fs::read_to_string(path).ok()?;
+            Some((name, value.trim_end().to_owned()))
+        };
+        let one = |index| CacheInfo(NAMES.iter().filter_map(|name| read(index, name)).collect());
+        (0..8).map(one).take_while(|cache| !cache.0.is_empty()).collect()
+    })
+}
+
 /// A vCPU thread's sleeping place. One for each vCPU thread.
 pub struct Cpu {
     index: usize,

@@ -137,7 +137,13 @@ fn calls() -> Vec<(libc::c_long, Vec<Rule>)> {
         .eq(1, STACK_LEN)
         .eq(2, 3)
         .eq(3, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64);
-    let map = any().guest_range(0, 1).only(2, 7).only(3, map_flags as u32).low_bits(3, fixed, fixed);
+    let map = || any().guest_range(0, 1).only(2, 7).only(3, map_flags as u32);
+    let (shared, anonymous) = (libc::MAP_SHARED as u32, libc::MAP_ANONYMOUS as u32);
+    // Shared anonymous memory could be left allocated where no account sees it: unmapped pages of a mapping count nowhere.
+    let private = map().low_bits(3, fixed | shared, fixed);
+    let object = map().low_bits(3, fixed | anonymous, fixed);
+    // A higher clock is another process's, or a descriptor's.
+    let clock = || any().load(low(0)).insn(JSET, FAIL, 0, !15);
     let remap = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
     let moved = || any().guest_range(0, 1).guest_range(4, 2);
     let clone = |flags| any().eq(0, flags).eq(2, 0).eq(3, 0).eq(4, 0);
@@ -145,7 +151,7 @@ fn calls() -> Vec<(libc::c_long, Vec<Rule>)> {
         (libc::SYS_rt_sigreturn, vec![any()]),
         (libc::SYS_futex, vec![any().high_is(0, SLOTS_HIGH).only(1, 1)]),
         (libc::SYS_sched_yield, vec![any()]),
-        (libc::SYS_mmap, vec![map, window, stack]),
+        (libc::SYS_mmap, vec![private, object, window, stack]),
         (libc::SYS_munmap, vec![any().guest_range(0, 1), any().high_is(0, STACK_HIGH)]),
         (libc::SYS_mprotect, vec![any().guest_range(0, 1).only(2, 7)]),
         (
@@ -171,8 +177,8 @@ fn calls() -> Vec<(libc::c_long, Vec<Rule>)> {
         (libc::SYS_getppid, vec![any()]),
         // ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS
         (libc::SYS_arch_prctl, vec![any().high_is(0, 0).load(low(0)).insn(JGT, FAIL, 0, 0x1004)]),
-        (libc::SYS_clock_gettime, vec![any()]),
-        (libc::SYS_clock_getres, vec![any()]),
+        (libc::SYS_clock_gettime, vec![clock()]),
+        (libc::SYS_clock_getres, vec![clock()]),
         (libc::SYS_gettimeofday, vec![any()]),
         (libc::SYS_time, vec![any()]),
         (libc::SYS_getcpu, vec![any()]),

@@ -91,6 +91,8 @@ impl MemOp {
                     flags |= libc::MAP_POPULATE;
                 }
                 let (offset, fd) = match source {
+                    // The filter does not let it through: what is shared is an object.
+                    MapSource::Anonymous if shared => return Err(EINVAL),
                     MapSource::Anonymous => {
                         flags |= libc::MAP_ANONYMOUS;
                         (0, None)

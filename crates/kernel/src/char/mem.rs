@@ -29,6 +29,9 @@ impl FileOps for Null {
     fn seek(&self, _: &File, _: u64, _: i64, _: u32) -> Result<u64> {
         anywhere()
     }
+    fn can_poll(&self, _: &File) -> bool {
+        false
+    }
 }
 
 /// Reads as zeros, takes everything; its mappings are fresh memory.
@@ -43,6 +46,9 @@ impl FileOps for Zero {
     }
     fn seek(&self, _: &File, _: u64, _: i64, _: u32) -> Result<u64> {
         anywhere()
+    }
+    fn can_poll(&self, _: &File) -> bool {
+        false
     }
     fn mmap(&self, _: &File, _: MmapRequest) -> Result<Mapping> {
         Ok(Mapping::Anonymous)
@@ -61,5 +67,8 @@ impl FileOps for Full {
     }
     fn seek(&self, _: &File, _: u64, _: i64, _: u32) -> Result<u64> {
         anywhere()
+    }
+    fn can_poll(&self, _: &File) -> bool {
+        false
     }
 }

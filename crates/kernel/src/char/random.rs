@@ -12,7 +12,10 @@ use crate::vfs::{File, FileOps, IovDest, IovSource};
 const POOL_BITS: i32 = 256;
 
 /// Either device.
-pub struct Random;
+pub struct Random {
+    /// /dev/random, which epoll(7) may watch.
+    pub pollable: bool,
+}
 
 impl FileOps for Random {
     fn read(&self, _: &File, dest: &mut IovDest<'_>, _: &mut u64) -> Result<usize> {
@@ -49,6 +52,10 @@ impl FileOps for Random {
             }
             _ => Err(ENOTTY),
         }
+    }
+
+    fn can_poll(&self, _: &File) -> bool {
+        self.pollable
     }
 
     fn seek(&self, _: &File, _: u64, _: i64, _: u32) -> Result<u64> {

@@ -10,7 +10,6 @@ pub mod eventfd;
 pub mod inotify;
 pub mod poll;
 pub mod select;
-mod user_count;
 
 use abi::errno::{EINVAL, ETIMEDOUT};
 use abi::signal::SigSet;

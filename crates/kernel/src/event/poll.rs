@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use abi::Result;
-use abi::errno::EINVAL;
+use abi::errno::{EINVAL, ERESTARTNOHAND};
 use abi::poll::PollFd;
 use abi::resource::RLIMIT_NOFILE;
 use abi::time::Timespec;
 use zerocopy::IntoBytes;
 
 use super::{Timeout, finish, no_handler, wait_for, with_user_mask};
+use crate::signal::restart_with;
 use crate::sync::PollTable;
 use crate::task::current;
 use crate::uaccess::{UserPtr, copy_to_user};
@@ -17,7 +18,15 @@ use crate::vfs::{Fd, File, PollEvents};
 
 /// poll(2): `timeout` in ms.
 pub fn poll(fds: UserPtr<PollFd>, nfds: u32, timeout: i32) -> Result<usize> {
-    do_poll(fds, nfds, Timeout::from_millis(timeout))
+    poll_until(fds, nfds, Timeout::from_millis(timeout))
+}
+
+/// After a signal without handler it goes on to the same end.
+fn poll_until(fds: UserPtr<PollFd>, nfds: u32, until: Timeout) -> Result<usize> {
+    match do_poll(fds, nfds, until) {
+        Err(ERESTARTNOHAND) => Err(restart_with(move || poll_until(fds, nfds, until).map(|n| n as u64))),
+        outcome => outcome,
+    }
 }
 
 /// ppoll(2)
@@ -42,9 +51,10 @@ fn do_poll(fds: UserPtr<PollFd>, nfds: u32, timeout: Timeout) -> Result<usize> {
     let table = task.files()?;
     let files: Vec<Option<Arc<File>>> = list.iter().map(|p| table.get(Fd(p.fd)).ok()).collect();
     drop(table);
-    let ready = wait_for(timeout, |table| scan(&mut list, &files, table)).map_err(no_handler)?;
+    let ready = wait_for(timeout, |table| scan(&mut list, &files, table)).map_err(no_handler);
+    // Also after a signal: no event is said of any.
     copy_to_user(fds.addr(), list.as_slice().as_bytes())?;
-    Ok(ready.unwrap_or(0))
+    Ok(ready?.unwrap_or(0))
 }
 
 /// Fills `revents`; the number of entries with any, if there are.

@@ -19,6 +19,9 @@ use crate::vfs::{
     SetAttr, SetTime, SuperBlock, SuperOps, next_anon_dev,
 };
 
+/// Opens a file of such a file system by its inode number.
+pub type OpenFixed = fn(u64) -> Box<dyn FileOps>;
+
 /// One such file system.
 pub struct PseudoFs {
     mnt: Arc<Mount>,
@@ -52,9 +55,12 @@ impl PseudoFs {
         self.make(name, self.next_ino.fetch_add(1, Ordering::Relaxed), kind, mode)
     }
 
-    /// The inode of that number under `name`, owned by the current task.
-    pub fn fixed(&self, name: &str, ino: u64, kind: FileType, mode: u32) -> Path {
-        self.make(name, ino, kind, mode)
+    /// The inode of that number under `name`, a file that `open` opens.
+    pub fn fixed(&self, name: &str, ino: u64, open: OpenFixed) -> Path {
+        let attr = SpinLock::new(rank::INODE, Attr::new(0o444, 0, 0));
+        let ops = Box::new(FixedInode { inode: PseudoInode { attr }, open });
+        let dentry = Dentry::detached(name.as_bytes(), Inode::new(&self.mnt.sb, ino, FileType::Regular, ops));
+        Path { mnt: self.mnt.clone(), dentry }
     }
 
     fn make(&self, name: &str, ino: u64, kind: FileType, mode: u32) -> Path {
@@ -89,20 +95,60 @@ impl SuperOps for PseudoSuper {
     }
 }
 
+/// Attributes of an inode that lives in memory alone.
 #[derive(Clone, Copy)]
-struct Attr {
+pub struct Attr {
     mode: u32,
     uid: u32,
     gid: u32,
-    atime: Timespec,
-    mtime: Timespec,
-    ctime: Timespec,
+    /// Last read.
+    pub atime: Timespec,
+    /// Last write.
+    pub mtime: Timespec,
+    /// Last change of the attributes.
+    pub ctime: Timespec,
 }
 
 impl Attr {
-    fn new(mode: u32, uid: u32, gid: u32) -> Attr {
+    /// Permission bits and owner; all times are now.
+    pub fn new(mode: u32, uid: u32, gid: u32) -> Attr {
         let now = now();
-        Attr { mode, uid, gid, atime: now, mtime: now, ctime: now }
+        Attr { mode: mode & 0o7777, uid, gid, atime: now, mtime: now, ctime: now }
+    }
+
+    /// stat(2) of `inode`, which has one name.
+    pub fn stat(&self, inode: &Inode, size: u64) -> Kstat {
+        Kstat {
+            dev: inode.sb.dev,
+            ino: inode.ino,
+            mode: inode.kind.bits() | self.mode,
+            nlink: 1,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: 0,
+            size,
+            blksize: 4096,
+            blocks: 0,
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+            btime: None,
+        }
+    }
+
+    /// Changes all but the size.
+    pub fn set(&mut self, set: &SetAttr) {
+        let now = now();
+        let time = |set: SetTime| match set {
+            SetTime::Now => now,
+            SetTime::At(at) => at,
+        };
+        self.mode = set.mode.map_or(self.mode, |m| m & 0o7777);
+        self.uid = set.uid.unwrap_or(self.uid);
+        self.gid = set.gid.unwrap_or(self.gid);
+        self.atime = set.atime.map_or(self.atime, time);
+        self.mtime = set.mtime.map_or(self.mtime, time);
+        self.ctime = set.ctime.map_or(self.ctime, time);
     }
 }
 
@@ -116,41 +162,34 @@ struct PseudoInode {
 
 impl InodeOps for PseudoInode {
     fn getattr(&self, inode: &Inode) -> Result<Kstat> {
-        let attr = *self.attr.lock();
-        Ok(Kstat {
-            dev: inode.sb.dev,
-            ino: inode.ino,
-            mode: inode.kind.bits() | attr.mode,
-            nlink: 1,
-            uid: attr.uid,
-            gid: attr.gid,
-            rdev: 0,
-            size: 0,
-            blksize: 4096,
-            blocks: 0,
-            atime: attr.atime,
-            mtime: attr.mtime,
-            ctime: attr.ctime,
-            btime: None,
-        })
+        Ok(self.attr.lock().stat(inode, 0))
     }
 
     fn setattr(&self, _: &Inode, set: &SetAttr) -> Result<()> {
         if set.size.is_some() {
             return Err(EINVAL);
         }
-        let now = now();
-        let time = |set: SetTime| match set {
-            SetTime::Now => now,
-            SetTime::At(at) => at,
-        };
-        let mut attr = self.attr.lock();
-        attr.mode = set.mode.map_or(attr.mode, |m| m & 0o7777);
-        attr.uid = set.uid.unwrap_or(attr.uid);
-        attr.gid = set.gid.unwrap_or(attr.gid);
-        attr.atime = set.atime.map_or(attr.atime, time);
-        attr.mtime = set.mtime.map_or(attr.mtime, time);
-        attr.ctime = set.ctime.map_or(attr.ctime, time);
+        self.attr.lock().set(set);
         Ok(())
+    }
+}
+
+/// A file that can be opened by a name in another file system.
+struct FixedInode {
+    inode: PseudoInode,
+    open: OpenFixed,
+}
+
+impl InodeOps for FixedInode {
+    fn getattr(&self, inode: &Inode) -> Result<Kstat> {
+        self.inode.getattr(inode)
+    }
+
+    fn setattr(&self, inode: &Inode, set: &SetAttr) -> Result<()> {
+        self.inode.setattr(inode, set)
+    }
+
+    fn open(&self, inode: &Arc<Inode>, _: OpenFlags) -> Result<Box<dyn FileOps>> {
+        Ok((self.open)(inode.ino))
     }
 }

@@ -93,12 +93,25 @@ fn cpu(n: usize) -> Arc<Tree> {
             attribute("die_cpus_list", all_list),
         ],
     );
-    let mut entries = vec![topology, link("node0", "../../node/node0".to_owned())];
+    let mut entries = vec![topology, caches(n), link("node0", "../../node/node0".to_owned())];
     if n > 0 {
         // The first processor cannot be taken away, and has no switch.
         entries.push(attribute("online", || 1));
     }
     dir(&format!("cpu{n}"), entries)
+}
+
+/// The host's caches, each as the vCPU's own: whom it shares them with is not fixed.
+fn caches(n: usize) -> Arc<Tree> {
+    let one = |(i, cache): (usize, &'static host::cpu::CacheInfo)| {
+        let values = cache.0.iter().map(|(name, value)| attribute(name, move || value));
+        let shared = [
+            attribute("shared_cpu_list", move || n),
+            attribute("shared_cpu_map", move || cpu_set::mask(1 << n, cpu_set::count())),
+        ];
+        dir(&format!("index{i}"), values.chain(shared))
+    };
+    dir("cache", host::cpu::caches().iter().enumerate().map(one))
 }
 
 fn node() -> Arc<Tree> {

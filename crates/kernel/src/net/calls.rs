@@ -95,7 +95,7 @@ pub fn accept4(fd: Fd, addr: u64, len: UserPtr<i32>, flags: u32) -> Result<Fd> {
     let timeout = socket.options().rcvtimeo();
     let deadline = timeout.map(|t| host::clock::monotonic().saturating_add(t));
     let accepted = file
-        .retry(PollEvents::IN, file.nonblock(), deadline, || socket.accept())
+        .retry_as(PollEvents::IN, file.nonblock(), deadline, true, || socket.accept())
         .map_err(|errno| interrupted(errno, timeout))?;
     if addr != 0 {
         // A connection whose address can't be told is closed again.

@@ -214,7 +214,10 @@ impl FileOps for SocketFile {
     fn write(&self, file: &File, src: &mut IovSource<'_>, _: &mut u64) -> Result<usize> {
         let flags = dontwait(file);
         let mut msg = SendMsg { src, flags, addr: None, control: Ancillary::default() };
-        self.0.send(&mut msg).map_err(|errno| send_error(&*self.0, flags, errno))
+        let sent = self.0.send(&mut msg);
+        // A write that was cut short says so, and raises nothing.
+        let begun = msg.src.is_begun();
+        sent.map_err(|errno| if begun { errno } else { send_error(&*self.0, flags, errno) })
     }
 
     fn poll(&self, _: &File, table: &mut PollTable) -> PollEvents {

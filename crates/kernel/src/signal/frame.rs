@@ -59,6 +59,11 @@ pub(super) fn enter_handler(task: &Task, info: &SigInfo, action: &SigAction) -> 
     if action.flags & SA_RESTORER == 0 {
         return Err(EFAULT);
     }
+    // What the interrupted call still has to do to the memory is done before the frame goes there, and may still fail
+    // the call.
+    if let Err(errno) = task.mm()?.flush() {
+        task.with_regs(|r| r.rax = errno.to_rax())?;
+    }
     let (stack, saved_mask, fault) = {
         let signal = task.signal.lock();
         (signal.altstack, signal.saved_mask.unwrap_or(signal.blocked), signal.state.fault)

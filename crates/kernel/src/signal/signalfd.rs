@@ -78,8 +78,12 @@ pub fn signalfd4(fd: Fd, mask: UserPtr<SigSet>, sigsetsize: usize, flags: u32) -
     }
     let ops = SignalFd { mask: SpinLock::new(rank::LEAF, mask) };
     let open = OpenFlags::RDWR | OpenFlags::from_bits_retain(flags & SFD_NONBLOCK);
-    let file =
-        anon_file("[signalfd]", Box::new(ops), open, FileMode::READ | FileMode::WRITE | FileMode::STREAM)?;
+    let file = anon_file(
+        "[signalfd]",
+        Box::new(ops),
+        open,
+        FileMode::READ | FileMode::WRITE | FileMode::STREAM | FileMode::NOOP_SEEK,
+    )?;
     current().files()?.install(file, flags & SFD_CLOEXEC != 0)
 }
 

@@ -52,6 +52,9 @@ impl Default for WaitQueue {
     }
 }
 
+/// How many waiters a wake-up takes out of the list at a time.
+const BATCH: usize = 4;
+
 static NEXT_ENTRY: AtomicU64 = AtomicU64::new(1);
 
 impl WaitQueue {
@@ -65,8 +68,9 @@ impl WaitQueue {
 
     /// Adds a waiter; the answer names it for [`WaitQueue::remove`]. Of the exclusive ones a wake-up reaches one.
     pub fn add(&self, who: Arc<dyn Wakeable>, exclusive: bool) -> u64 {
-        let id = NEXT_ENTRY.fetch_add(1, Ordering::Relaxed);
         let mut entries = self.0.entries.lock();
+        // Under the lock: a queue's entries are in the order of their ids.
+        let id = NEXT_ENTRY.fetch_add(1, Ordering::Relaxed);
         entries.push(Entry { id, who, exclusive });
         self.0.len.store(entries.len(), Ordering::SeqCst);
         id
@@ -75,7 +79,7 @@ impl WaitQueue {
     /// Removes a waiter; no harm if it is gone.
     pub fn remove(&self, id: u64) {
         let mut entries = self.0.entries.lock();
-        let removed = entries.iter().position(|e| e.id == id).map(|at| entries.remove(at));
+        let removed = entries.binary_search_by_key(&id, |e| e.id).ok().map(|at| entries.remove(at));
         self.0.len.store(entries.len(), Ordering::SeqCst);
         drop(entries);
         // A waiter's own drop may take other locks.
@@ -94,15 +98,7 @@ impl WaitQueue {
 
     /// Wakes the waiter at the front (for locks: each waiter stands alone).
     pub fn wake_one(&self) {
-        if self.is_empty() {
-            return;
-        }
-        let waiters: Vec<_> = self.0.entries.lock().iter().map(|e| e.who.clone()).collect();
-        for who in waiters {
-            if who.wake(PollEvents::all()) {
-                return;
-            }
-        }
+        self.visit(|who, _| !who.wake(PollEvents::all()));
     }
 
     /// Whether nobody waits. A full barrier before the load pairs with the waiter's: condition, then queue.
@@ -112,16 +108,40 @@ impl WaitQueue {
     }
 
     fn wake_some(&self, events: PollEvents, mut exclusive: usize) {
+        self.visit(|who, is_exclusive| {
+            if (!is_exclusive || exclusive > 0) && who.wake(events) && is_exclusive {
+                exclusive -= 1;
+            }
+            true
+        });
+    }
+
+    /// Calls `each` on everybody who waits now and whether they are exclusive, until it says false. The lock isn't held
+    /// meanwhile, and nothing is allocated: a few at a time are taken out of the list's order, which ids give.
+    fn visit(&self, mut each: impl FnMut(&dyn Wakeable, bool) -> bool) {
         if self.is_empty() {
             return;
         }
-        let waiters: Vec<_> = self.0.entries.lock().iter().map(|e| (e.who.clone(), e.exclusive)).collect();
-        for (who, is_exclusive) in waiters {
-            if is_exclusive && exclusive == 0 {
-                continue;
+        let end = NEXT_ENTRY.load(Ordering::Relaxed);
+        let mut next = 0;
+        while next < end {
+            let mut batch: [Option<(Arc<dyn Wakeable>, bool)>; BATCH] = [const { None }; BATCH];
+            {
+                let entries = self.0.entries.lock();
+                let from = entries.partition_point(|e| e.id < next);
+                let waiting = entries[from..].iter().take_while(|e| e.id < end);
+                next = end;
+                for (i, entry) in waiting.take(BATCH + 1).enumerate() {
+                    match batch.get_mut(i) {
+                        Some(place) => *place = Some((entry.who.clone(), entry.exclusive)),
+                        None => next = entry.id,
+                    }
+                }
             }
-            if who.wake(events) && is_exclusive {
-                exclusive -= 1;
+            for (who, exclusive) in batch.into_iter().flatten() {
+                if !each(&*who, exclusive) {
+                    return;
+                }
             }
         }
     }
@@ -173,26 +193,36 @@ pub fn wait_event<R>(queue: &WaitQueue, sleep: Sleep, mut condition: impl FnMut(
 pub struct PollTable {
     who: Option<Arc<dyn Wakeable>>,
     exclusive: bool,
-    queues: Vec<(WaitQueue, u64)>,
+    /// Most waits stand in one queue or two: those cost no allocation.
+    first: [Option<(WaitQueue, u64)>; 2],
+    more: Vec<(WaitQueue, u64)>,
 }
 
 impl PollTable {
     /// A table that registers nothing: poll methods are only asked what is ready now.
     pub fn none() -> PollTable {
-        PollTable { who: None, exclusive: false, queues: Vec::new() }
+        PollTable { who: None, exclusive: false, first: [None, None], more: Vec::new() }
     }
 
     /// A table that puts `who` on every queue until it is dropped.
     pub fn new(who: Arc<dyn Wakeable>, exclusive: bool) -> PollTable {
-        PollTable { who: Some(who), exclusive, queues: Vec::new() }
+        PollTable { who: Some(who), exclusive, first: [None, None], more: Vec::new() }
     }
 
     /// Stands on `queue` from now on.
     pub fn register(&mut self, queue: &WaitQueue) {
-        if let Some(who) = &self.who {
-            let id = queue.add(who.clone(), self.exclusive);
-            self.queues.push((queue.clone(), id));
+        let Some(who) = &self.who else { return };
+        let entry = (queue.clone(), queue.add(who.clone(), self.exclusive));
+        match self.first.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(entry),
+            None => self.more.push(entry),
         }
+    }
+
+    /// Of the waiters registered from now on a wake-up reaches one: for those who take what they are woken for, and
+    /// wake others if something is left.
+    pub fn set_exclusive(&mut self) {
+        self.exclusive = true;
     }
 
     /// Ends registration: later rounds of a wait only ask.
@@ -203,7 +233,8 @@ impl PollTable {
 
 impl Drop for PollTable {
     fn drop(&mut self) {
-        for (queue, id) in self.queues.drain(..) {
+        let first = self.first.iter_mut().filter_map(Option::take);
+        for (queue, id) in first.chain(self.more.drain(..)) {
             queue.remove(id);
         }
     }
@@ -252,5 +283,89 @@ fn interrupted(task: &Task, interruptible: Interruptible) -> bool {
         Interruptible::Yes => task.signal_pending(),
         Interruptible::Killable => task.fatal_signal_pending(),
         Interruptible::No => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Counts its wake-ups; of use or not.
+    struct Probe(AtomicUsize, bool);
+
+    impl Wakeable for Probe {
+        fn wake(&self, _: PollEvents) -> bool {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            self.1
+        }
+    }
+
+    fn probe(useful: bool) -> Arc<Probe> {
+        Arc::new(Probe(AtomicUsize::new(0), useful))
+    }
+
+    fn counts(probes: &[Arc<Probe>]) -> Vec<usize> {
+        probes.iter().map(|p| p.0.load(Ordering::SeqCst)).collect()
+    }
+
+    #[test]
+    fn every_plain_waiter_and_one_exclusive_are_woken_however_many_there_are() {
+        let queue = WaitQueue::new();
+        // Exclusive: all but every third; of those the first two have no use for it.
+        let probes: Vec<_> = (0..20).map(|i| probe(i > 2)).collect();
+        for (i, who) in probes.iter().enumerate() {
+            queue.add(who.clone(), i % 3 != 0);
+        }
+        queue.wake(PollEvents::IN);
+        let expected: Vec<_> = (0..20).map(|i| usize::from(i % 3 == 0 || i <= 4)).collect();
+        assert_eq!(counts(&probes), expected);
+        queue.wake_all();
+        assert!(counts(&probes).iter().zip(expected).all(|(now, before)| *now == before + 1));
+    }
+
+    #[test]
+    fn wake_one_passes_over_those_who_are_awake() {
+        let queue = WaitQueue::new();
+        let probes: Vec<_> = (0..7).map(|i| probe(i == 5)).collect();
+        let ids: Vec<_> = probes.iter().map(|who| queue.add(who.clone(), false)).collect();
+        queue.remove(ids[1]);
+        queue.wake_one();
+        assert_eq!(counts(&probes), [1, 0, 1, 1, 1, 1, 0]);
+    }
+
+    #[test]
+    fn who_comes_during_a_wake_up_is_not_part_of_it() {
+        struct Again(WaitQueue, AtomicUsize);
+        impl Wakeable for Again {
+            fn wake(&self, _: PollEvents) -> bool {
+                self.1.fetch_add(1, Ordering::SeqCst);
+                for _ in 0..BATCH {
+                    self.0.add(probe(true), false);
+                }
+                true
+            }
+        }
+        let queue = WaitQueue::new();
+        let who = Arc::new(Again(queue.clone(), AtomicUsize::new(0)));
+        queue.add(who.clone(), false);
+        queue.wake(PollEvents::IN);
+        assert_eq!(who.1.load(Ordering::SeqCst), 1);
+        assert_eq!(queue.0.entries.lock().len(), 1 + BATCH);
+    }
+
+    #[test]
+    fn a_table_leaves_all_its_queues() {
+        let queues: Vec<_> = (0..5).map(|_| WaitQueue::new()).collect();
+        let who = probe(true);
+        let mut table = PollTable::new(who.clone(), false);
+        queues.iter().for_each(|q| table.register(q));
+        table.seal();
+        table.register(&queues[0]);
+        queues.iter().for_each(|q| q.wake(PollEvents::IN));
+        assert_eq!(who.0.load(Ordering::SeqCst), 5);
+        drop(table);
+        assert!(queues.iter().all(WaitQueue::is_empty));
     }
 }

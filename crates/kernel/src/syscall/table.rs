@@ -355,6 +355,14 @@ syscalls! {
     SEMTIMEDOP ipc::sysv::sem::semtimedop(id, ops, count, timeout);
     SEMCTL ipc::sysv::sem::semctl(id, num, cmd, arg);
 
+    // ipc: POSIX message queues
+    MQ_OPEN ipc::mqueue::mq_open(name, flags, mode, attr);
+    MQ_UNLINK ipc::mqueue::mq_unlink(name);
+    MQ_TIMEDSEND ipc::mqueue::mq_timedsend(fd, msg, len, priority, timeout);
+    MQ_TIMEDRECEIVE ipc::mqueue::mq_timedreceive(fd, msg, len, priority, timeout);
+    MQ_NOTIFY ipc::mqueue::mq_notify(fd, event);
+    MQ_GETSETATTR ipc::mqueue::mq_getsetattr(fd, new, old);
+
     // event: inotify
     INOTIFY_INIT event::inotify::inotify_init();
     INOTIFY_INIT1 event::inotify::inotify_init1(flags);

@@ -32,6 +32,7 @@ pub mod share;
 pub mod sys;
 pub mod syslog;
 mod user;
+pub mod user_count;
 pub mod wait;
 
 use std::cell::RefCell;
@@ -286,6 +287,12 @@ impl Task {
     /// The number of the process is this thread's from now on: it has called execve.
     fn set_tid(&self, tid: i32) {
         self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// Counts it among its user's tasks; for a first process, which nobody forked.
+    pub fn charge_user(&self) {
+        let charge = user::NprocCharge::new(&self.cred(), u64::MAX).ok();
+        *self.nproc.lock() = charge;
     }
 
     /// Gives back its place among its user's tasks.

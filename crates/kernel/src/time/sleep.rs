@@ -78,18 +78,35 @@ pub fn sleep_until(clock: &Clock, until: u64) -> Result<()> {
         drop(timer);
         return outcome;
     }
+    match wait_event_until(clock, until, None, || None::<()>) {
+        Ok(()) | Err(ETIMEDOUT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// [`wait_event`] with a time of `clock` as deadline, also if it is set meanwhile; no CPU clock. Errors: ERESTARTSYS,
+/// ETIMEDOUT.
+pub fn wait_event_until<R>(
+    clock: &Clock,
+    until: u64,
+    queue: Option<&WaitQueue>,
+    mut condition: impl FnMut() -> Option<R>,
+) -> Result<R> {
     loop {
-        let (queue, count) = settings();
-        let sleep = Sleep::until(Some(clock.to_host(until)));
-        let outcome = wait_until(sleep, |table| {
+        let (set, count) = settings();
+        let outcome = wait_until(Sleep::until(Some(clock.to_host(until))), |table| {
             if clock.is_settable() {
+                table.register(set);
+            }
+            if let Some(queue) = queue {
                 table.register(queue);
             }
-            (settings().1 != count).then_some(())
+            condition().map(Some).or_else(|| (settings().1 != count).then_some(None))
         });
         match outcome {
-            Err(ETIMEDOUT) if clock.now() >= until => return Ok(()),
-            Ok(()) | Err(ETIMEDOUT) => {}
+            Ok(Some(result)) => return Ok(result),
+            Ok(None) => {}
+            Err(ETIMEDOUT) if clock.now() < until => {}
             Err(errno) => return Err(errno),
         }
     }

@@ -231,7 +231,7 @@ pub fn timerfd_create(clockid: ClockId, flags: u32) -> Result<Fd> {
         "[timerfd]",
         Box::new(TimerFd(timer)),
         open,
-        FileMode::READ | FileMode::WRITE | FileMode::STREAM,
+        FileMode::READ | FileMode::WRITE | FileMode::STREAM | FileMode::NOOP_SEEK,
     )?;
     task.files()?.install(file, flags & TFD_CLOEXEC != 0)
 }

@@ -64,7 +64,7 @@ pub struct File {
 }
 
 /// An epoll that must forget a file when its last descriptor goes.
-pub trait EpollWatch: Send + Sync {
+pub trait EpollWatch: Any + Send + Sync {
     /// The file is being closed for good.
     fn file_closed(&self, file: &File);
 }
@@ -367,6 +367,18 @@ impl File {
         events: PollEvents,
         nonblock: bool,
         deadline: Option<u64>,
+        op: impl FnMut() -> Result<R>,
+    ) -> Result<R> {
+        self.retry_as(events, nonblock, deadline, false, op)
+    }
+
+    /// [`File::retry`], if `exclusive` as one of several of whom a wake-up reaches one (accept).
+    pub fn retry_as<R>(
+        &self,
+        events: PollEvents,
+        nonblock: bool,
+        deadline: Option<u64>,
+        exclusive: bool,
         mut op: impl FnMut() -> Result<R>,
     ) -> Result<R> {
         loop {
@@ -376,6 +388,9 @@ impl File {
             }
             let wanted = events | PollEvents::ALWAYS;
             let wait = wait_until(Sleep::until(deadline), |table| {
+                if exclusive {
+                    table.set_exclusive();
+                }
                 self.ops.poll(self, table).intersects(wanted).then_some(())
             });
             match wait {

@@ -175,6 +175,11 @@ impl<'a> IovSource<'a> {
         self.remaining
     }
 
+    /// Whether something has been taken out of it.
+    pub fn is_begun(&self) -> bool {
+        self.at != (0, 0)
+    }
+
     /// Whether this write goes to the end of `file`, wherever its position is.
     pub fn appends(&self, file: &File) -> bool {
         self.append.unwrap_or_else(|| file.flags().contains(OpenFlags::APPEND))

@@ -242,6 +242,14 @@ pub fn open_path(path: &Path, flags: OpenFlags, cred: &Arc<Cred>) -> Result<Arc<
     finish(path.clone(), how, cred.clone(), false)
 }
 
+/// Opens `path`, to which the caller has decided that `cred` has access (mq_open).
+pub fn dentry_open(path: Path, flags: OpenFlags, cred: Arc<Cred>) -> Result<Arc<File>> {
+    let inode = path.inode()?;
+    let file = open_checked(path, &inode, flags, cred)?;
+    notify::on_file(&file, IN_OPEN);
+    Ok(file)
+}
+
 fn finish(path: Path, how: How, cred: Arc<Cred>, created: bool) -> Result<Arc<File>> {
     let inode = path.inode()?;
     may_open(&path, &inode, how, &cred, created)?;

@@ -76,6 +76,16 @@ fn arguments_are_checked() {
     assert!(!map(3, 0x22));
     assert!(!map(3, FIXED | 0x100));
     assert!(!map(3, FIXED | 1 << 32));
+    assert!(map(3, 0x11));
+    assert!(map(3, 0x12));
+    assert!(!map(3, 0x31));
+    assert!(!map(3, 0x33));
+    for nr in [libc::SYS_clock_gettime, libc::SYS_clock_getres] {
+        assert!(text(nr, [1, 0x1000, 0, 0, 0, 0]));
+        // The processor time of process 1, and a clock by descriptor.
+        assert!(!text(nr, [u64::from(!1u32 << 3 | 2), 0x1000, 0, 0, 0, 0]));
+        assert!(!text(nr, [u64::from(!3u32 << 3 | 3), 0x1000, 0, 0, 0, 0]));
+    }
     let window = [SLOTS + SLOT_LEN, WINDOW_LEN, 3, 0x11, 4, 0];
     assert!(text(libc::SYS_mmap, window));
     for (arg, value) in [(0, SLOTS + 0x1000), (1, 0x1000), (2, 7), (3, 0x12), (5, 0x1000)] {

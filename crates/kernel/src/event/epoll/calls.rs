@@ -109,6 +109,7 @@ fn wait(epfd: Fd, events: UserPtr<EpollEvent>, maxevents: i32, timeout: Timeout)
             return Ok(found);
         }
         let woken = wait_for(timeout, |table| {
+            table.set_exclusive();
             table.register(&ep.waiters);
             ep.has_ready().then_some(())
         });

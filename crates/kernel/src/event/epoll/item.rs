@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use abi::poll::{EPOLLEXCLUSIVE, EpollEvent};
 
 use super::{ALWAYS, Eventpoll, PRIVATE_BITS};
-use crate::event::user_count::{Counted, UserCount};
 use crate::sync::{PollTable, SpinLock, Wakeable, rank};
+use crate::task::user_count::{Counted, UserCount};
 use crate::vfs::{File, PollEvents};
 
 /// How many items a user may have.

@@ -44,7 +44,7 @@ pub struct Eventpoll {
     waiters: WaitQueue,
     /// Those who poll the epoll's own descriptor.
     pollers: WaitQueue,
-    /// Epolls that watch this one.
+    /// Epolls that watch this one, once for each of their items.
     parents: SpinLock<Vec<Weak<Eventpoll>>>,
 }
 
@@ -61,13 +61,14 @@ impl Eventpoll {
         })
     }
 
-    /// EPOLL_CTL_ADD. EEXIST, ENOSPC, ELOOP.
+    /// EPOLL_CTL_ADD. EEXIST, ENOSPC, ELOOP; EINVAL for too many ways that a wake-up would take.
     fn add(&self, file: &Arc<File>, fd: i32, event: EpollEvent) -> Result<()> {
         let target = EpollFile::of(file);
-        let _nesting = match target {
-            Some(target) => Some(nest::check(self, target)?),
-            None => None,
-        };
+        let nested = target.is_some() || !self.parents.lock().is_empty();
+        let _nesting = if nested { Some(nest::lock()) } else { None };
+        if let Some(target) = target {
+            nest::check_depth(self, target)?;
+        }
         let _serial = self.mtx.lock();
         let key = key(file, fd);
         if self.items.lock().contains_key(&key) {
@@ -85,8 +86,13 @@ impl Eventpoll {
         }
         if let Some(target) = target {
             let mut parents = target.parents.lock();
-            parents.retain(|p| p.strong_count() > 0 && !Weak::ptr_eq(p, &self.me));
+            parents.retain(|p| p.strong_count() > 0);
             parents.push(self.me.clone());
+        }
+        if nested && let Err(errno) = nest::check_paths(file) {
+            self.items.lock().remove(&key);
+            self.forget_parent(target);
+            return Err(errno);
         }
         if item.register(file).bits() & item.events() != 0 {
             self.queue(&item);
@@ -113,14 +119,17 @@ impl Eventpoll {
         let _serial = self.mtx.lock();
         let item = self.items.lock().remove(&key(file, fd)).ok_or(ENOENT)?;
         self.retire(&item);
-        if let Some(target) = EpollFile::of(file) {
-            let address = key(file, fd).0;
-            let still = self.items.lock().keys().any(|k| k.0 == address);
-            if !still {
-                target.parents.lock().retain(|p| !Weak::ptr_eq(p, &self.me));
-            }
-        }
+        self.forget_parent(EpollFile::of(file));
         Ok(())
+    }
+
+    /// One item less of this epoll watches `target`.
+    fn forget_parent(&self, target: Option<&Arc<Eventpoll>>) {
+        let Some(target) = target else { return };
+        let mut parents = target.parents.lock();
+        if let Some(at) = parents.iter().position(|p| Weak::ptr_eq(p, &self.me)) {
+            parents.swap_remove(at);
+        }
     }
 
     /// Takes an item that is no longer in the table off its queues and off the ready list.
@@ -189,6 +198,10 @@ impl Eventpoll {
                     ready.push_back(item.clone());
                 }
             }
+        }
+        // A wake-up reaches one waiter: what is left is the next one's.
+        if self.has_ready() {
+            self.waiters.wake(PollEvents::READABLE);
         }
         delivered.map(|()| events.len())
     }

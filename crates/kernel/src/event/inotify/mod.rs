@@ -24,8 +24,8 @@ use abi::inotify::{
 pub use calls::{inotify_add_watch, inotify_init, inotify_init1, inotify_rm_watch};
 
 use self::queue::{Event, Queue};
-use super::user_count::{Counted, UserCount};
 use crate::sync::{Mutex, PollTable, SpinLock, rank};
+use crate::task::user_count::{Counted, UserCount};
 use crate::uaccess::UserPtr;
 use crate::vfs::{File, FileOps, Inode, InodeWatch, IovDest, PollEvents};
 

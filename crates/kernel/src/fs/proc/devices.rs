@@ -1,6 +1,8 @@
 //! Devices, file systems and interrupts: what there is of each.
+//!
+//! Block devices are told of by a function that their driver registers with [`set_disks`].
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::put;
 use crate::fs::kernfs::{Tree, dir, text};
@@ -12,6 +14,8 @@ pub(super) fn files() -> Vec<Arc<Tree>> {
     vec![
         text("consoles", || "console              -W- (EC  p  )    5:1\n"),
         text("devices", devices),
+        text("diskstats", diskstats),
+        text("partitions", partitions),
         text("filesystems", file_systems),
         // Devices of this machine interrupt nobody: there are vCPUs, and no lines.
         text("interrupts", || cpu_header(11)),
@@ -21,12 +25,67 @@ pub(super) fn files() -> Vec<Arc<Tree>> {
     ]
 }
 
+/// A block device or a partition of one.
+pub struct Disk {
+    /// Device number.
+    pub dev: (u32, u32),
+    /// As in /dev.
+    pub name: String,
+    /// Its driver's name, in /proc/devices.
+    pub driver: &'static str,
+    /// 512-byte sectors.
+    pub sectors: u64,
+    /// The numbers of /proc/diskstats after the name: reads, reads merged, sectors read, ms reading, the same of
+    /// writes, requests in flight, ms busy, weighted ms.
+    pub stats: [u64; 11],
+}
+
+static DISKS: OnceLock<fn() -> Vec<Disk>> = OnceLock::new();
+
+/// Says who knows the block devices. The first to do so stays.
+pub fn set_disks(list: fn() -> Vec<Disk>) {
+    let _ = DISKS.set(list);
+}
+
+fn disks() -> Vec<Disk> {
+    DISKS.get().map_or(Vec::new(), |list| list())
+}
+
 fn devices() -> String {
     let mut out = "Character devices:\n".to_owned();
     for (major, name) in chrdevs() {
         put!(out, "{major:3} {name}\n");
     }
     out += "\nBlock devices:\n";
+    let mut drivers: Vec<_> = disks().iter().map(|d| (d.dev.0, d.driver)).collect();
+    drivers.sort_unstable();
+    drivers.dedup();
+    for (major, name) in drivers {
+        put!(out, "{major:3} {name}\n");
+    }
+    out
+}
+
+fn diskstats() -> String {
+    let mut out = String::new();
+    for disk in disks() {
+        put!(out, "{:4} {:7} {}", disk.dev.0, disk.dev.1, disk.name);
+        disk.stats.iter().for_each(|n| put!(out, " {n}"));
+        // Discards and flushes: not counted by any driver.
+        out += " 0 0 0 0 0 0\n";
+    }
+    out
+}
+
+/// Empty without devices, as on Linux, not even a heading.
+fn partitions() -> String {
+    let mut out = String::new();
+    for disk in disks() {
+        if out.is_empty() {
+            out += "major minor  #blocks  name\n\n";
+        }
+        put!(out, "{:4}  {:7} {:10} {}\n", disk.dev.0, disk.dev.1, disk.sectors / 2, disk.name);
+    }
     out
 }
 

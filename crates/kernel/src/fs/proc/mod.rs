@@ -10,7 +10,7 @@
 //!
 //! The files stand on `fs/kernfs.rs`. Everything is asked of its owner when a file is read; nothing is kept here.
 
-mod devices;
+pub mod devices;
 mod kmsg;
 mod memory;
 pub mod net;
@@ -29,8 +29,8 @@ use abi::errno::{EINVAL, ENOENT};
 use abi::stat::{PROC_SUPER_MAGIC, Statfs};
 
 use super::kernfs::{self, Attr, Entry, Node, Tree, dir, link};
-use crate::task::{current, pid::tasklist};
-use crate::vfs::{FileType, FsType, SuperBlock, SuperOps};
+use crate::task::{Process, Task, current, pid::tasklist};
+use crate::vfs::{File, FileType, FsType, SuperBlock, SuperOps};
 use pid::Who;
 
 /// proc
@@ -58,6 +58,12 @@ fn parse_options(data: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// The process that an open directory /proc/PID is about (ESRCH once it is gone), for pidfd_send_signal(2); None for any
+/// other file.
+pub fn task_of_dir(file: &File) -> Option<Result<Arc<Task>>> {
+    kernfs::node_of::<pid::Dir>(file.inode()).filter(|dir| dir.0.whole).map(|dir| dir.0.task())
+}
+
 struct Proc;
 
 impl SuperOps for Proc {
@@ -83,6 +89,12 @@ fn tree() -> &'static Arc<Tree> {
         let own = links.into_iter().chain([kmsg::file(), sys::tree(), sysvipc::tree(), ruml::tree()]);
         dir("proc", own.chain(system::files()).chain(memory::files()).chain(devices::files()))
     })
+}
+
+/// The process whose directory /proc/PID is open.
+pub fn process_of(file: &File) -> Option<Arc<Process>> {
+    let dir = kernfs::node_of::<pid::Dir>(file.inode())?;
+    dir.0.process().ok().filter(|p| dir.0.whole && dir.0.pid == p.tgid)
 }
 
 struct Root;

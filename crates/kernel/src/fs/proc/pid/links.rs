@@ -3,15 +3,21 @@
 use std::sync::LazyLock;
 
 use abi::Result;
-use abi::errno::{ENOENT, ESRCH};
+use abi::errno::{EINVAL, ENOENT, ENOTTY, EPERM};
+use abi::ioctl::{NS_GET_NSTYPE, NS_GET_OWNER_UID, NS_GET_PARENT, NS_GET_USERNS};
+use abi::sched::{
+    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER,
+    CLONE_NEWUTS,
+};
 use abi::stat::NSFS_MAGIC;
 
 use super::super::super::kernfs::{Attr, Entry, Node};
 use super::super::super::pseudo::{PseudoFs, no_mount};
 use super::Who;
 use crate::task::{Task, TaskState, current};
+use crate::uaccess::UserPtr;
 use crate::vfs::namei::d_path;
-use crate::vfs::{FileType, FsType, Path};
+use crate::vfs::{File, FileOps, FileType, FsType, Path};
 
 /// What a magic link shows: the name as the reader sees it.
 pub(super) fn show_path(path: &Path) -> Vec<u8> {
@@ -41,22 +47,64 @@ pub(super) fn exe(task: &Task) -> Result<Path> {
     Ok(mm.exe_file().ok_or(ENOENT)?.path.clone())
 }
 
-/// Names and numbers of the name spaces. There is one of each kind, with Linux's number of the first one.
-const NAMESPACES: [(&str, &str, u64); 10] = [
-    ("net", "net", 0xf000_0000),
-    ("uts", "uts", 0xefff_fffe),
-    ("ipc", "ipc", 0xefff_ffff),
-    ("pid", "pid", 0xefff_fffc),
-    ("pid_for_children", "pid", 0xefff_fffc),
-    ("user", "user", 0xefff_fffd),
-    ("mnt", "mnt", 0xf000_0001),
-    ("cgroup", "cgroup", 0xefff_fffb),
-    ("time", "time", 0xefff_fffa),
-    ("time_for_children", "time", 0xefff_fffa),
+/// A kind of name space.
+struct Kind {
+    /// As a name in the directory.
+    file: &'static str,
+    /// What it is shown as.
+    name: &'static str,
+    /// Number of the first one, as in Linux.
+    first: u64,
+    /// CLONE_NEW*
+    flag: u64,
+}
+
+const fn kind(file: &'static str, name: &'static str, first: u64, flag: u64) -> Kind {
+    Kind { file, name, first, flag }
+}
+
+/// There is one name space of each kind, but for mounts, whose numbers come last.
+static KINDS: [Kind; 10] = [
+    kind("cgroup", "cgroup", 0xefff_fffb, CLONE_NEWCGROUP),
+    kind("ipc", "ipc", 0xefff_ffff, CLONE_NEWIPC),
+    kind("mnt", "mnt", FIRST_MNT, CLONE_NEWNS),
+    kind("net", "net", 0xf000_0000, CLONE_NEWNET),
+    kind("pid", "pid", 0xefff_fffc, CLONE_NEWPID),
+    kind("pid_for_children", "pid", 0xefff_fffc, CLONE_NEWPID),
+    kind("time", "time", 0xefff_fffa, CLONE_NEWTIME),
+    kind("time_for_children", "time", 0xefff_fffa, CLONE_NEWTIME),
+    kind("user", "user", 0xefff_fffd, CLONE_NEWUSER),
+    kind("uts", "uts", 0xefff_fffe, CLONE_NEWUTS),
 ];
+
+/// Number of the first mount name space.
+const FIRST_MNT: u64 = 0xf000_0001;
 
 static NSFS_TYPE: FsType = FsType { name: "nsfs", nodev: true, cache_negative: false, mount: no_mount };
 static NSFS: LazyLock<PseudoFs> = LazyLock::new(|| PseudoFs::new(&NSFS_TYPE, NSFS_MAGIC));
+
+/// An open name space of the kind with that [`Kind::flag`], ioctl_ns(2).
+struct NsFile(u64);
+
+/// Opens the name space of that number.
+fn open_ns(number: u64) -> Box<dyn FileOps> {
+    let found = KINDS.iter().find(|k| k.first == number);
+    Box::new(NsFile(found.map_or(CLONE_NEWNS, |k| k.flag)))
+}
+
+impl FileOps for NsFile {
+    fn ioctl(&self, _: &File, cmd: u32, arg: u64) -> Result<u64> {
+        match cmd {
+            NS_GET_NSTYPE => Ok(self.0),
+            // Nothing is outside the first name spaces.
+            NS_GET_USERNS => Err(EPERM),
+            NS_GET_PARENT if matches!(self.0, CLONE_NEWPID | CLONE_NEWUSER) => Err(EPERM),
+            NS_GET_OWNER_UID if self.0 == CLONE_NEWUSER => UserPtr::new(arg).write(&0u32).map(|()| 0),
+            NS_GET_PARENT | NS_GET_OWNER_UID => Err(EINVAL),
+            _ => Err(ENOTTY),
+        }
+    }
+}
 
 /// /proc/PID/ns
 pub(super) struct Namespaces(pub Who);
@@ -75,15 +123,15 @@ impl Node for Namespaces {
     }
 
     fn lookup(&self, name: &[u8]) -> Result<Box<dyn Node>> {
-        let index = NAMESPACES.iter().position(|(n, ..)| n.as_bytes() == name).ok_or(ENOENT)?;
+        let index = KINDS.iter().position(|k| k.file.as_bytes() == name).ok_or(ENOENT)?;
         Ok(Box::new(Namespace { who: self.0.clone(), index }))
     }
 
     fn entry_from(&self, from: u64) -> Result<Option<Entry>> {
         let index = usize::try_from(from.saturating_sub(2)).unwrap_or(usize::MAX);
-        Ok(NAMESPACES.get(index).map(|(name, ..)| Entry {
+        Ok(KINDS.get(index).map(|kind| Entry {
             pos: index as u64 + 2,
-            name: name.as_bytes().to_vec(),
+            name: kind.file.as_bytes().to_vec(),
             kind: FileType::Symlink,
             ino: None,
         }))
@@ -99,11 +147,13 @@ impl Namespace {
     /// The kind of name space, and its number. A mount name space is told from others by its own number.
     fn which(&self) -> Result<(&'static str, u64)> {
         let task = self.who.accessible()?;
-        let (_, kind, number) = NAMESPACES[self.index];
-        if task.state() == TaskState::Zombie && kind == "mnt" {
-            return Err(ESRCH);
+        let Kind { name, first, flag, .. } = KINDS[self.index];
+        if flag != CLONE_NEWNS {
+            return Ok((name, first));
         }
-        Ok((kind, if kind == "mnt" { number + task.fs().ns.id } else { number }))
+        // A zombie has left it.
+        alive(&task)?;
+        Ok((name, first + task.fs().ns.id))
     }
 }
 
@@ -126,8 +176,7 @@ impl Node for Namespace {
     }
 
     fn get_link(&self) -> Option<Result<Path>> {
-        let path =
-            |(kind, number)| NSFS.fixed(&format!("{kind}:[{number}]"), number, FileType::Regular, 0o444);
+        let path = |(kind, number)| NSFS.fixed(&format!("{kind}:[{number}]"), number, open_ns);
         Some(self.which().map(path))
     }
 }

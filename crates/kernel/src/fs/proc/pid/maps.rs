@@ -49,7 +49,7 @@ fn head(out: &mut Text, vma: &VmaInfo, root: &Path) {
 }
 
 /// Names of the sizes that smaps shows, in its order, after Size and the two page sizes.
-const SIZES: [&str; 21] = [
+const SIZES: [&str; 22] = [
     "Rss",
     "Pss",
     "Pss_Dirty",
@@ -71,6 +71,7 @@ const SIZES: [&str; 21] = [
     "Locked",
     "Pss_Anon",
     "Pss_File",
+    "Pss_Shmem",
 ];
 /// How many of them a single mapping shows; a rollup has the others as well.
 const OF_ONE: usize = 19;
@@ -111,7 +112,7 @@ pub(super) fn smaps_rollup(who: &Who) -> Result<Vec<u8>> {
     out.0.resize(73, b' ');
     out.bytes(b"[rollup]\n");
     // The parts of Pss come right after its dirty part here.
-    let order = (0..3).chain(19..21).chain(3..OF_ONE);
+    let order = (0..3).chain(19..22).chain(3..OF_ONE);
     for i in order {
         put!(out, "{:16}{:8} kB\n", format!("{}:", SIZES[i]), sums[i]);
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{fixed, told};
+use super::{fixed, number, told};
 use crate::event::{epoll, inotify};
 use crate::fs::kernfs::{Tree, dir, text};
+use crate::ipc::mqueue;
 use crate::ipc::pipe::PIPE_MAX_SIZE;
 use crate::task::pid;
 use crate::vfs::{NR_OPEN, mount};
@@ -23,6 +24,7 @@ pub(super) fn tree() -> Arc<Tree> {
         "fs",
         [
             inotify,
+            dir("mqueue", mqueue::limits::ALL.map(limit)),
             dir("epoll", [fixed("max_user_watches", epoll::max_user_watches() as i64)]),
             fixed("file-max", i64::MAX),
             text("file-nr", || format!("{}\t0\t{}\n", open_files(), i64::MAX)),
@@ -39,6 +41,11 @@ pub(super) fn tree() -> Arc<Tree> {
             fixed("overflowgid", 65534),
         ],
     )
+}
+
+fn limit(limit: &'static mqueue::limits::Limit) -> Arc<Tree> {
+    let range = (limit.range.0 as i64, limit.range.1 as i64);
+    number(limit.name, || limit.get() as i64, range, |value| limit.set(value as usize))
 }
 
 /// Open files of all processes, each counted once.
