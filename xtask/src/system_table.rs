@@ -186,7 +186,7 @@ pub const CASES: &[Case] = &[
         seconds: 300,
         ..sh(
             "cargo",
-            "export HOME=$PWD; cargo init -q --vcs none --name small small && cd small && cargo run -q --offline && printf '#[test]\nfn t() { assert_eq!(std::thread::spawn(|| 6 * 7).join().unwrap(), 42) }\n' >>src/main.rs && cargo test -q --offline | grep -o '1 passed'",
+            "export HOME=$PWD; unset CARGO_TARGET_DIR; cargo init -q --vcs none --name small small && cd small && cargo run -q --offline && printf '#[test]\nfn t() { assert_eq!(std::thread::spawn(|| 6 * 7).join().unwrap(), 42) }\n' >>src/main.rs && cargo test -q --offline | grep -o '1 passed'",
             Exact("Hello, world!\n1 passed\n"),
         )
     },
