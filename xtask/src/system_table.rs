@@ -186,7 +186,7 @@ pub const CASES: &[Case] = &[
         seconds: 300,
         ..sh(
             "cargo",
-            "export HOME=$PWD; cargo init -q --vcs none --name small small && cd small && cargo run -q --offline && printf '#[test]\nfn t() { assert_eq!(std::thread::spawn(|| 6 * 7).join().unwrap(), 42) }\n' >>src/main.rs && cargo test -q --offline | grep -o '1 passed'",
+            "export HOME=$PWD; unset CARGO_TARGET_DIR; cargo init -q --vcs none --name small small && cd small && cargo run -q --offline && printf '#[test]\nfn t() { assert_eq!(std::thread::spawn(|| 6 * 7).join().unwrap(), 42) }\n' >>src/main.rs && cargo test -q --offline | grep -o '1 passed'",
             Exact("Hello, world!\n1 passed\n"),
         )
     },
@@ -213,9 +213,42 @@ pub const CASES: &[Case] = &[
         seconds: 120,
         ..sh(
             "apt-get",
-            "mkdir -p p/DEBIAN p/usr/bin; printf 'Package: ruml-probe\\nVersion: 1.0\\nArchitecture: all\\nMaintainer: none <none@example.org>\\nDescription: probe\\n' >p/DEBIAN/control; printf '#!/bin/sh\\necho probe works\\n' >p/usr/bin/ruml-probe; chmod 755 p/usr/bin/ruml-probe\n\
-             dpkg-deb -b p /tmp/ruml-probe.deb >/dev/null && apt-get install -y /tmp/ruml-probe.deb >/dev/null && ruml-probe && dpkg -s ruml-probe | grep Status && dpkg -r ruml-probe >/dev/null && ! test -e /usr/bin/ruml-probe && echo gone",
-            Exact("probe works\nStatus: install ok installed\ngone\n"),
+            "mkdir -p p/DEBIAN p/usr/bin; printf '#!/bin/sh\\nuseradd --system ruml-probe\\n' >p/DEBIAN/postinst; chmod 755 p/DEBIAN/postinst; printf 'Package: ruml-probe\\nVersion: 1.0\\nArchitecture: all\\nMaintainer: none <none@example.org>\\nDescription: probe\\n' >p/DEBIAN/control; printf '#!/bin/sh\\necho probe works\\n' >p/usr/bin/ruml-probe; chmod 755 p/usr/bin/ruml-probe\n\
+             dpkg-deb -b p ./local.deb >/dev/null && apt-get install -y ./local.deb >/dev/null && ruml-probe && id -un ruml-probe && dpkg -s ruml-probe | grep Status && dpkg -r ruml-probe >/dev/null && ! test -e /usr/bin/ruml-probe && echo gone",
+            Exact("probe works\nruml-probe\nStatus: install ok installed\ngone\n"),
+        )
+    },
+    Case {
+        needs: &["sqlite3", "openssl"],
+        ..sh(
+            "sqlite3-openssl",
+            "sqlite3 x.db 'create table t(a); insert into t values(1),(2); select sum(a) from t; pragma integrity_check'; echo x >f; openssl genrsa -out k 2048 2>/dev/null && openssl dgst -sha256 -sign k -out s f && openssl rsa -in k -pubout -out p 2>/dev/null && openssl dgst -sha256 -verify p -signature s f",
+            Exact("3\nok\nVerified OK\n"),
+        )
+    },
+    Case {
+        needs: &["java", "javac"],
+        seconds: 180,
+        ..sh(
+            "java",
+            "printf 'class H { public static void main(String[] a) throws Exception { Thread[] t = new Thread[20]; java.util.concurrent.atomic.AtomicInteger n = new java.util.concurrent.atomic.AtomicInteger(); for (int i = 0; i < 20; i++) { t[i] = new Thread(() -> { for (int j = 0; j < 100000; j++) n.incrementAndGet(); }); t[i].start(); } for (Thread x : t) x.join(); System.gc(); System.out.println(n); } }' >H.java; javac H.java && java H",
+            Exact("2000000\n"),
+        )
+    },
+    Case {
+        needs: &["script"],
+        ..sh(
+            "pty-pair",
+            "script -qec 'tty | cut -c1-9; stty size >/dev/null && echo size; exit 5' /dev/null </dev/null | tr -d '\\r'; echo ${PIPESTATUS[0]}",
+            Exact("/dev/pts/\nsize\n5\n"),
+        )
+    },
+    Case {
+        native: false,
+        ..sh(
+            "accounts",
+            "useradd -m joe && su - joe -c 'id -un; pwd; touch mine; stat -c %U mine; cat /etc/shadow 2>/dev/null || echo hidden' && userdel -r joe 2>/dev/null; ls /home | grep -c joe; su nobody -s /bin/sh -c 'id -u'",
+            Exact("joe\n/home/joe\njoe\nhidden\n0\n65534\n"),
         )
     },
     Case {
@@ -281,6 +314,21 @@ pub const CASES: &[Case] = &[
         native: false,
         args: &["--mem", "256M"],
         ..sh("tmpfs-eater", "head -c 2G /dev/zero >/tmp/big; rm -f /tmp/big; echo alive", Last("alive"))
+    },
+    Case {
+        native: false,
+        args: &["--mem", "256M"],
+        needs: &["/usr/bin/python3"],
+        ..sh(
+            "memory-shared-by-fork",
+            "/usr/bin/python3 -c 'import os, time\nb = bytearray(b\"x\" * (60 << 20)); ps = []\nfor i in range(20):\n p = os.fork()\n if p == 0: time.sleep(2); os._exit(0)\n ps.append(p)\nprint(sum(os.waitpid(p, 0)[1] for p in ps))'",
+            Exact("0\n"),
+        )
+    },
+    Case {
+        needs: &["/usr/bin/python3"],
+        job: Job::Driver("stdio.py", &[]),
+        ..sh("stdio", "", Any)
     },
     Case {
         needs: &["/usr/bin/python3"],

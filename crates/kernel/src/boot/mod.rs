@@ -1,6 +1,7 @@
 //! Bringing the machine up and down.
 //!
 //! - `cmdline.rs`: kernel parameters.
+//! - `accounts.rs`: password files in place of those that the host hides.
 //! - `root.rs`: the root file system and what is mounted in it.
 //! - `files.rs`: files that the kernel makes itself.
 //! - `init.rs`: the first process: the built-in init of `ruml run`, or the guest's own.
@@ -8,6 +9,7 @@
 //!
 //! [`run`] is the whole life of a machine; the caller's thread waits in it.
 
+mod accounts;
 mod cmdline;
 pub mod files;
 mod init;

@@ -50,6 +50,7 @@ pub(super) fn mount_all(config: &Config) -> core::result::Result<(), String> {
             let sb = cow(&lower)
                 .map_err(|e| format!("cannot make a copy-on-write view of {}: {e}", dir.display()))?;
             switch_root(&sb, config.root_ro).map_err(|e| format!("cannot mount the root: {e}"))?;
+            super::accounts::complete();
         }
     }
     if matches!(config.first, super::First::Command { .. }) {
