@@ -230,6 +230,7 @@ fn new_process(parent: Option<&Arc<Task>>, fs: Arc<FsStruct>, comm: &[u8]) -> Re
         user: None,
     });
     let mut list = pid::tasklist();
+    task.charge_user();
     process.threads.lock().push(task.clone());
     if let Some(parent) = parent {
         let (pgrp, session) = (parent.process.pgrp(), parent.process.session());

@@ -288,6 +288,12 @@ impl Task {
         self.tid.store(tid, Ordering::Relaxed);
     }
 
+    /// Counts it among its user's tasks; for a first process, which nobody forked.
+    pub fn charge_user(&self) {
+        let charge = user::NprocCharge::new(&self.cred(), u64::MAX).ok();
+        *self.nproc.lock() = charge;
+    }
+
     /// Gives back its place among its user's tasks.
     fn uncharge(&self) {
         let charge = self.nproc.lock().take();
