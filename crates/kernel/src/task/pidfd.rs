@@ -27,6 +27,12 @@ struct PidFile {
 }
 
 impl PidFile {
+    /// The thread, or the process's first; a zombie counts. ESRCH once it is reaped, whoever has its number now.
+    fn task(&self) -> Result<Arc<Task>> {
+        let task = pid::find_task(self.number)?;
+        if Arc::ptr_eq(&task.process, &self.process) { Ok(task) } else { Err(ESRCH) }
+    }
+
     fn exited(&self) -> bool {
         match &self.thread {
             None => self.process.zombie.load(Ordering::SeqCst),
@@ -45,13 +51,11 @@ impl FileOps for PidFile {
         if !self.exited() {
             return PollEvents::empty();
         }
-        let reaped = pid::tasklist().task(self.number).is_none();
-        if reaped { PollEvents::READABLE | PollEvents::HUP } else { PollEvents::READABLE }
+        if self.task().is_err() { PollEvents::READABLE | PollEvents::HUP } else { PollEvents::READABLE }
     }
 
     fn fdinfo(&self, _file: &File) -> String {
-        let reaped = pid::tasklist().task(self.number).is_none();
-        let shown = if reaped { -1 } else { self.number };
+        let shown = if self.task().is_ok() { self.number } else { -1 };
         format!("Pid:\t{shown}\nNSpid:\t{shown}\n")
     }
 }
@@ -109,8 +113,10 @@ pub fn pidfd_send_signal(pidfd: Fd, sig: u32, info: UserPtr<SigInfo>, flags: u32
             &of_directory
         }
     };
+    let is_thread = target.thread.is_some();
+    let task = target.task()?;
     let to_thread = match flags {
-        0 => target.thread.is_some(),
+        0 => is_thread,
         flag => flag == PIDFD_SIGNAL_THREAD,
     };
     let me = current();
@@ -125,18 +131,14 @@ pub fn pidfd_send_signal(pidfd: Fd, sig: u32, info: UserPtr<SigInfo>, flags: u32
                 return Err(EINVAL);
             }
             // Only to itself may a process claim to be the kernel, or another's kill.
-            if (info.si_code >= 0 || info.si_code == SI_TKILL) && !Arc::ptr_eq(&target.process, &me.process) {
+            if (info.si_code >= 0 || info.si_code == SI_TKILL) && !Arc::ptr_eq(&task.process, &me.process) {
                 return Err(EPERM);
             }
             info
         }
     };
     if flags == PIDFD_SIGNAL_PROCESS_GROUP {
-        return signal::kill_group(target.process.pgrp(), info);
-    }
-    let task = pid::tasklist().task(target.number).ok_or(ESRCH)?;
-    if !Arc::ptr_eq(&task.process, &target.process) {
-        return Err(ESRCH);
+        return signal::kill_group(task.process.pgrp(), info);
     }
     may_signal(&task, sig)?;
     if sig == 0 {
@@ -157,7 +159,7 @@ pub fn pidfd_getfd(pidfd: Fd, fd: Fd, flags: u32) -> Result<Fd> {
     }
     let file = pidfd.file()?;
     let target = file.ops_as::<PidFile>().ok_or(EBADF)?;
-    let task = pid::tasklist().task(target.number).ok_or(ESRCH)?;
+    let task = target.task()?;
     ptrace_access(&task)?;
     let stolen = task.files()?.get(fd)?;
     current().files()?.install(stolen, true)
