@@ -78,6 +78,15 @@ pub fn sleep_until(clock: &Clock, until: u64) -> Result<()> {
         drop(timer);
         return outcome;
     }
+    match wait_on_clock(clock, until, || None::<()>) {
+        Err(ETIMEDOUT) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Sleeps until `condition` answers something, but not beyond the time `until` of `clock`, which is no CPU clock and may
+/// be set meanwhile. Whoever makes the condition true wakes the task. ERESTARTSYS, ETIMEDOUT.
+pub fn wait_on_clock<R>(clock: &Clock, until: u64, mut condition: impl FnMut() -> Option<R>) -> Result<R> {
     loop {
         let (queue, count) = settings();
         let sleep = Sleep::until(Some(clock.to_host(until)));
@@ -85,11 +94,12 @@ pub fn sleep_until(clock: &Clock, until: u64) -> Result<()> {
             if clock.is_settable() {
                 table.register(queue);
             }
-            (settings().1 != count).then_some(())
+            condition().map(Some).or_else(|| (settings().1 != count).then_some(None))
         });
         match outcome {
-            Err(ETIMEDOUT) if clock.now() >= until => return Ok(()),
-            Ok(()) | Err(ETIMEDOUT) => {}
+            Ok(Some(result)) => return Ok(result),
+            Err(ETIMEDOUT) if clock.now() >= until => return Err(ETIMEDOUT),
+            Ok(None) | Err(ETIMEDOUT) => {}
             Err(errno) => return Err(errno),
         }
     }
