@@ -65,7 +65,7 @@ pub fn futex(
     let val2 = timeout.addr() as u32;
     match command {
         FUTEX_WAIT => {
-            let timeout = Timeout::relative(timeout, realtime)?;
+            let timeout = Timeout::relative(timeout)?;
             wait::wait(&mm, uaddr, shared, val, timeout, FUTEX_BITSET_MATCH_ANY)
         }
         FUTEX_WAIT_BITSET => {

@@ -47,7 +47,7 @@ pub fn lock(mm: &Arc<Mm>, addr: u64, shared: bool, timeout: Timeout) -> Result<i
         }
         WAITERS.fetch_add(1, Ordering::SeqCst);
     }
-    let outcome = sleep(timeout, || waiter.is_woken().then_some(()));
+    let outcome = sleep(&timeout, || waiter.is_woken().then_some(()));
     let _serial = pi_lock();
     WAITERS.fetch_sub(1, Ordering::SeqCst);
     if waiter.dequeue() {

@@ -10,36 +10,32 @@ use abi::time::{CLOCK_MONOTONIC, CLOCK_REALTIME, Timespec};
 use super::queue::Waiter;
 use super::{Key, word};
 use crate::mm::Mm;
+use crate::signal;
 use crate::sync::{Sleep, wait_until};
 use crate::task::current;
+use crate::time::Clock;
+use crate::time::sleep::wait_event_until;
 use crate::uaccess::UserPtr;
-use crate::{signal, time};
 
-/// When a wait ends without its event.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Timeout {
-    /// Host monotonic ns; none waits for ever.
-    pub deadline: Option<u64>,
-}
+/// When a wait ends without its event: a clock and its time in ns, or never.
+#[derive(Clone, Default)]
+pub struct Timeout(Option<(Clock, u64)>);
 
 impl Timeout {
-    /// A span from now on. EINVAL, EFAULT.
-    pub fn relative(timeout: UserPtr<Timespec>, _realtime: bool) -> Result<Timeout> {
+    /// A span from now on, which no clock's setting changes. EINVAL, EFAULT.
+    pub fn relative(timeout: UserPtr<Timespec>) -> Result<Timeout> {
         let Some(timeout) = timeout.non_null() else { return Ok(Timeout::default()) };
         let span = timeout.read()?.to_ns().ok_or(EINVAL)?;
-        Ok(Timeout { deadline: Some(host::clock::monotonic().saturating_add(span)) })
+        let clock = Clock::Monotonic;
+        let until = clock.now().saturating_add(span);
+        Ok(Timeout(Some((clock, until))))
     }
 
-    /// A time of a clock. EINVAL, EFAULT.
+    /// A time of CLOCK_REALTIME or CLOCK_MONOTONIC. EINVAL, EFAULT.
     pub fn absolute(timeout: UserPtr<Timespec>, realtime: bool) -> Result<Timeout> {
         let Some(timeout) = timeout.non_null() else { return Ok(Timeout::default()) };
-        let at = timeout.read()?.to_ns().ok_or(EINVAL)?;
-        Timeout::at(at, if realtime { CLOCK_REALTIME } else { CLOCK_MONOTONIC })
-    }
-
-    fn at(at: u64, clock: i32) -> Result<Timeout> {
-        let left = at.saturating_sub(time::clock_now(clock)?);
-        Ok(Timeout { deadline: Some(host::clock::monotonic().saturating_add(left)) })
+        let until = timeout.read()?.to_ns().ok_or(EINVAL)?;
+        Ok(Timeout(Some((if realtime { Clock::Realtime } else { Clock::Monotonic }, until))))
     }
 }
 
@@ -63,12 +59,12 @@ pub fn wait(
         // A wake-up that has already chosen this waiter counts as a wait that was woken.
         return if waiter.dequeue() { Ok(0) } else { value.and(Err(EAGAIN)) };
     }
-    let outcome = sleep(timeout, || waiter.is_woken().then_some(()));
+    let outcome = sleep(&timeout, || waiter.is_woken().then_some(()));
     if waiter.dequeue() {
         return Ok(0);
     }
     match outcome {
-        Err(ERESTARTSYS) if timeout.deadline.is_some() => Err(signal::restart_with(move || {
+        Err(ERESTARTSYS) if timeout.0.is_some() => Err(signal::restart_with(move || {
             let mm = current().mm()?;
             wait(&mm, addr, shared, expected, timeout, bitset).map(|n| n as u64)
         })),
@@ -78,9 +74,12 @@ pub fn wait(
     }
 }
 
-/// Sleeps without a queue: wakers know the task. They set what `done` looks at first.
-pub fn sleep<R>(timeout: Timeout, mut done: impl FnMut() -> Option<R>) -> Result<R> {
-    wait_until(Sleep::until(timeout.deadline), |_| done())
+/// Sleeps without a queue: wakers know the task. They set what `done` looks at first. ERESTARTSYS, ETIMEDOUT.
+pub fn sleep<R>(timeout: &Timeout, mut done: impl FnMut() -> Option<R>) -> Result<R> {
+    match &timeout.0 {
+        None => wait_until(Sleep::INTERRUPTIBLE, |_| done()),
+        Some((clock, until)) => wait_event_until(clock, *until, None, done),
+    }
 }
 
 /// futex_waitv(2): waits for any of several futexes; the index of one that was woken.
@@ -129,7 +128,7 @@ pub fn futex_waitv(
             };
         }
     }
-    let outcome = sleep(timeout, || queued.0.iter().any(|w| w.is_woken()).then_some(()));
+    let outcome = sleep(&timeout, || queued.0.iter().any(|w| w.is_woken()).then_some(()));
     match (queued.leave(), outcome) {
         (Some(index), _) => Ok(index),
         (None, Err(errno)) => Err(errno),
