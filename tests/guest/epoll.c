@@ -17,6 +17,40 @@ static void wt(int e, int ms) {
   printf("\n");
 }
 static void h(int s) { (void)s; }
+static void devices(void) {
+  const char *dev[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
+  for (int i = 0; i < 5; i++) {
+    int f = MUST(open(dev[i], O_RDONLY)), ep = MUST(epoll_create1(0));
+    struct epoll_event ev = {EPOLLIN, {0}};
+    struct pollfd pf = {f, POLLIN | POLLOUT, 0};
+    S(dev[i]);
+    R(epoll_ctl(ep, EPOLL_CTL_ADD, f, &ev));
+    R(poll(&pf, 1, 0));
+    X(pf.revents);
+    R(lseek(f, 5, SEEK_SET));
+    R(lseek(f, -50, SEEK_CUR));
+    close(f), close(ep);
+  }
+}
+
+static void paths(void) {
+  /* A wake-up may take only so many ways through epolls that watch epolls. */
+  int leaf[2], top = MUST(epoll_create1(0)), n, r = 0;
+  MUST(pipe(leaf));
+  struct epoll_event in = {EPOLLIN, {0}};
+  for (n = 0; n < 600 && !r; n++) {
+    int x = MUST(epoll_create1(0));
+    MUST(epoll_ctl(x, EPOLL_CTL_ADD, leaf[0], &in));
+    r = epoll_ctl(top, EPOLL_CTL_ADD, x, &in);
+  }
+  printf("%d: %s\n", n, t_res(r));
+  int last = MUST(epoll_create1(0));
+  R(epoll_ctl(top, EPOLL_CTL_ADD, last, &in));
+  R(epoll_ctl(last, EPOLL_CTL_ADD, leaf[0], &in));
+  R(epoll_ctl(top, EPOLL_CTL_DEL, last, 0));
+  R(epoll_ctl(last, EPOLL_CTL_ADD, leaf[0], &in));
+}
+
 TEST {
   t_tmpdir();
   int e = OK(epoll_create1(EPOLL_CLOEXEC)), p[2], q[2];
@@ -155,4 +189,6 @@ TEST {
   SECTION("shared after fork");
   CHILDST("child", add(r, EPOLL_CTL_DEL, fds[0], 0, 0));
   R(add(r, EPOLL_CTL_DEL, fds[0], 0, 0));
+  SECTION("devices"), devices();
+  SECTION("paths"), paths();
 }

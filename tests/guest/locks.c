@@ -112,4 +112,29 @@ TEST {
   t_wait(c);
   b = open("f", O_RDONLY);
   R(flock(b, LOCK_EX | LOCK_NB));
+  SECTION("/proc/locks");
+  char line[512], mine[64], ino[64];
+  struct stat st;
+  fstat(b, &st);
+  snprintf(mine, sizeof mine, " %d ", getpid());
+  snprintf(ino, sizeof ino, ":%lu ", (unsigned long)st.st_ino);
+  int w = MUST(open("f", O_RDWR));
+  struct flock some = {.l_type = F_RDLCK, .l_start = 5, .l_len = 10};
+  MUST(fcntl(w, F_SETLK, &some));
+  some.l_type = F_WRLCK, some.l_start = 100, some.l_len = 0;
+  MUST(fcntl(w, F_OFD_SETLK, &some));
+  for (int pass = 0; pass < 2; pass++) {
+    const char *kinds[] = {"FLOCK", "POSIX", "OFDLCK"};
+    for (int k = 0; k < 3; k++) {
+      FILE *l = fopen("/proc/locks", "r");
+      while (fgets(line, sizeof line, l)) {
+        char *at = strstr(line, ino);
+        if (!at || !strstr(line, kinds[k]) || (k < 2 && !strstr(line, mine))) continue;
+        printf("%.24s ...%s", strchr(line, ':') + 2, at + strlen(ino));
+      }
+      fclose(l);
+    }
+    close(b), close(w);
+    printf("closed\n");
+  }
 }

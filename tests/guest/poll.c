@@ -116,4 +116,15 @@ TEST {
   R(poll(many, 200, 0));
   write(p[1], "z", 1);
   R(poll(many, 200, 0));
+  /* Stopped and continued, it ends when it would have. */
+  SECTION("restart");
+  long began = t_ms();
+  pid_t stopped = fork();
+  if (!stopped) _exit(poll(0, 0, 300));
+  ASLEEP(stopped);
+  t_sleep(150);
+  kill(stopped, SIGSTOP), UNTIL(t_state(stopped) == 'T'), kill(stopped, SIGCONT);
+  S(t_status(t_wait(stopped)));
+  long took = t_ms() - began;
+  CK(took >= 300 && took < 430);
 }

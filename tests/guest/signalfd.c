@@ -57,4 +57,10 @@ TEST {
   if (!c) { raise(SIGUSR1); _exit(read(f, i, sizeof *i) == sizeof *i ? 5 : 1); }
   S(t_status(t_wait(c)));
   while (read(f, i, sizeof *i) > 0) printf("  left: %s\n", t_sig(i->ssi_signo));
+  sigset_t none_set;
+  sigemptyset(&none_set);
+  int seek = MUST(signalfd(-1, &none_set, 0));
+  R(lseek(seek, 5, SEEK_SET));
+  R(lseek(seek, -7, SEEK_END));
+  R(pread(seek, &seek, 4, 0));
 }

@@ -115,4 +115,23 @@ TEST {
   R(msgctl(q, IPC_RMID, 0));
   S(t_status(t_wait(c)));
   R(msgrcv(q, &m, 100, 0, 0));
+  SECTION("MSG_COPY");
+  int cq = MUST(msgget(IPC_PRIVATE, 0600));
+  struct { long t; char b[16]; } cm = {5, "five"};
+  MUST(msgsnd(cq, &cm, 5, 0));
+  cm.t = 7;
+  MUST(msgsnd(cq, &cm, 9, 0));
+  R(msgrcv(cq, &cm, 16, 1, MSG_COPY | IPC_NOWAIT));
+  R(cm.t);
+  R(msgrcv(cq, &cm, 16, 0, MSG_COPY | IPC_NOWAIT));
+  R(cm.t);
+  R(msgrcv(cq, &cm, 16, 2, MSG_COPY | IPC_NOWAIT));
+  R(msgrcv(cq, &cm, 16, -2, MSG_COPY | IPC_NOWAIT));
+  R(msgrcv(cq, &cm, 1, 0, MSG_COPY | IPC_NOWAIT));
+  R(msgrcv(cq, &cm, 1, 0, MSG_COPY | IPC_NOWAIT | MSG_NOERROR));
+  R(msgrcv(cq, &cm, 1, 0, MSG_COPY));
+  R(msgrcv(cq, &cm, 1, 0, MSG_COPY | IPC_NOWAIT | MSG_EXCEPT));
+  R(msgrcv(cq, &cm, 16, 0, 0));
+  R(cm.t);
+  R(msgctl(cq, IPC_RMID, 0));
 }

@@ -72,4 +72,8 @@ TEST {
   timerfd_settime(b, 0, &s, 0);
   R(read(b, &n, 8));
   R(n);
+  int seek = MUST(timerfd_create(CLOCK_MONOTONIC, 0));
+  R(lseek(seek, 5, SEEK_SET));
+  R(lseek(seek, -7, SEEK_END));
+  R(pread(seek, &seek, 4, 0));
 }

@@ -197,4 +197,18 @@ TEST {
   R(send(q[1], "x", 1, 0));
   R(socketpair(AF_INET, SOCK_STREAM, 0, q));
   R(socketpair(AF_UNIX, SOCK_STREAM, 0, (void *)8));
+  /* A write that the peer's close cuts short says how much, and raises no SIGPIPE. */
+  SECTION("cut short");
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, q));
+  pid_t cut = fork();
+  if (!cut) {
+    static char big[4 << 20];
+    close(q[1]);
+    long n = write(q[0], big, sizeof big);
+    _exit(n > 0 && n < (long)sizeof big ? 5 : 6);
+  }
+  close(q[0]);
+  ASLEEP(cut);
+  close(q[1]);
+  S(t_status(t_wait(cut)));
 }

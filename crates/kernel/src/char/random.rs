@@ -4,9 +4,10 @@ use abi::Result;
 use abi::errno::{ENOTTY, EPERM};
 use abi::ioctl::{RNDADDENTROPY, RNDADDTOENTCNT, RNDCLEARPOOL, RNDGETENTCNT, RNDRESEEDCRNG, RNDZAPENTCNT};
 
+use crate::sync::PollTable;
 use crate::task::current;
 use crate::uaccess::UserPtr;
-use crate::vfs::{File, FileOps, IovDest, IovSource};
+use crate::vfs::{File, FileOps, IovDest, IovSource, PollEvents};
 
 /// Bits that the pool is said to hold.
 const POOL_BITS: i32 = 256;
@@ -52,6 +53,11 @@ impl FileOps for Random {
             }
             _ => Err(ENOTTY),
         }
+    }
+
+    /// /dev/random has something to read, always; nothing is ever said of writing to it.
+    fn poll(&self, _: &File, _: &mut PollTable) -> PollEvents {
+        if self.pollable { PollEvents::READABLE } else { PollEvents::READABLE | PollEvents::WRITABLE }
     }
 
     fn can_poll(&self, _: &File) -> bool {

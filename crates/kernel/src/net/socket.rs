@@ -14,6 +14,7 @@ use super::unix::Rights;
 use crate::fs::pseudo::{PseudoFs, no_mount, stream_file};
 use crate::sync::{PollTable, Sleep, wait_until};
 use crate::task::current;
+use crate::vfs::fasync::FasyncList;
 use crate::vfs::{Fd, File, FileOps, FileType, FsType, IovDest, IovSource, PollEvents};
 
 /// What goes with the bytes of a message.
@@ -152,6 +153,10 @@ pub trait Socket: Any + Send + Sync {
     fn is_listening(&self) -> bool {
         false
     }
+    /// Who is told by a signal (O_ASYNC); none if it can't tell.
+    fn fasync(&self) -> Option<&FasyncList> {
+        None
+    }
     /// The last descriptor is gone.
     fn release(&self) {}
     /// Line of /proc/net tables or fdinfo.
@@ -231,6 +236,12 @@ impl FileOps for SocketFile {
 
     fn ioctl(&self, _: &File, cmd: u32, arg: u64) -> Result<u64> {
         self.0.ioctl(cmd, arg)
+    }
+
+    fn fasync(&self, _: &File, _: bool, set: &mut dyn FnMut(&FasyncList)) {
+        if let Some(list) = self.0.fasync() {
+            set(list);
+        }
     }
 
     fn release(&self, _: &File) {

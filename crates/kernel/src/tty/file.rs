@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::Result;
 use abi::errno::{EAGAIN, EBUSY, EIO, ENXIO};
-use abi::fcntl::OpenFlags;
+use abi::fcntl::{F_OWNER_PGRP, F_OWNER_PID, OpenFlags};
 use abi::signal::{SIGTTIN, SIGTTOU};
 use abi::tty::{VMIN, VTIME};
 
@@ -12,6 +12,7 @@ use super::{Tty, console, jobctl, pty};
 use crate::sync::{PollTable, Sleep, wait_until};
 use crate::task::current;
 use crate::vfs::dev::register_chrdev;
+use crate::vfs::fasync::FasyncList;
 use crate::vfs::{File, FileMode, FileOps, Inode, IovDest, IovSource, PollEvents, anon};
 
 /// Largest piece of a write, bytes.
@@ -152,6 +153,20 @@ impl FileOps for TtyFile {
             }
         }
         Ok(done)
+    }
+
+    fn fasync(&self, file: &File, on: bool, set: &mut dyn FnMut(&FasyncList)) {
+        set(&self.tty.fasync);
+        // Its foreground group, or the caller, if nobody was named.
+        let (_, foreground) = self.tty.session_and_foreground();
+        let task = current();
+        let cred = task.cred();
+        let mut owner = file.owner_cell().lock();
+        if on && owner.id == 0 {
+            (owner.kind, owner.id) =
+                if foreground != 0 { (F_OWNER_PGRP, foreground) } else { (F_OWNER_PID, task.tgid()) };
+            owner.uids = (cred.uid, cred.euid);
+        }
     }
 
     fn poll(&self, _: &File, table: &mut PollTable) -> PollEvents {

@@ -30,6 +30,7 @@ pub use jobctl::session_leader_exit;
 use n_tty::{Effect, NTty};
 
 use crate::sync::{SpinLock, WaitQueue, rank};
+use crate::vfs::fasync::{Band, FasyncList};
 
 /// Output kept while the driver cannot take it, bytes.
 const OUTPUT_MAX: usize = 8192;
@@ -63,6 +64,8 @@ pub struct Tty {
     read_queue: WaitQueue,
     /// Writers, and who waits for output to drain.
     write_queue: WaitQueue,
+    /// Files with O_ASYNC.
+    fasync: FasyncList,
 }
 
 struct Inner {
@@ -106,6 +109,7 @@ impl Tty {
             inner: SpinLock::new(rank::TTY, inner),
             read_queue: WaitQueue::new(),
             write_queue: WaitQueue::new(),
+            fasync: FasyncList::new(),
         })
     }
 
@@ -124,11 +128,12 @@ impl Tty {
         let mut effects = Vec::new();
         let mut echo = Vec::new();
         let mut taken = 0;
-        let foreground = {
+        let (foreground, tells) = {
             let mut inner = self.inner.lock();
             if inner.hung_up {
                 return data.len();
             }
+            let lines = inner.discipline.lines();
             for &byte in data {
                 if inner.discipline.room() == 0 {
                     break;
@@ -147,10 +152,16 @@ impl Tty {
             // Echo has no one to wait for it: what doesn't fit is lost, as in Linux.
             let room = OUTPUT_MAX.saturating_sub(inner.output.len());
             inner.output.extend(echo.iter().take(room));
-            inner.foreground
+            let discipline = &inner.discipline;
+            let tells =
+                if discipline.canonical() { discipline.lines() > lines } else { discipline.available() > 0 };
+            (inner.foreground, tells)
         };
         self.push_output();
         self.read_queue.wake_all();
+        if tells {
+            self.fasync.kill(Band::In);
+        }
         for effect in effects {
             match effect {
                 Effect::Signal(signal) => jobctl::signal_group(foreground, signal),

@@ -449,6 +449,11 @@ impl NTty {
         !self.lines.is_empty()
     }
 
+    /// Lines that can be read.
+    pub fn lines(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Bytes that FIONREAD tells.
     pub fn pending(&self) -> usize {
         self.ready.len()

@@ -16,6 +16,7 @@ use super::{Tty, TtyDriver, file, ioctl};
 use crate::sync::{PollTable, SpinLock, WaitQueue, rank};
 use crate::task::current;
 use crate::uaccess::UserPtr;
+use crate::vfs::fasync::{Band, FasyncList};
 use crate::vfs::{File, FileOps, Inode, IovDest, IovSource, PollEvents};
 
 /// Most pseudo-terminals: /proc/sys/kernel/pty/max.
@@ -56,6 +57,8 @@ struct Master {
     buffer: SpinLock<Buffer>,
     /// Whoever has the master open waits here.
     queue: WaitQueue,
+    /// Master files with O_ASYNC.
+    fasync: FasyncList,
     /// unlockpt(3) not called yet.
     locked: AtomicBool,
     /// Files of the slave.
@@ -87,6 +90,7 @@ impl TtyDriver for SlaveDriver {
         };
         if taken > 0 {
             self.0.queue.wake(PollEvents::READABLE);
+            self.0.fasync.kill(Band::In);
         }
         taken
     }
@@ -133,6 +137,7 @@ pub fn open_ptmx(_: &Arc<Inode>, _: OpenFlags) -> Result<Box<dyn FileOps>> {
     let master = Arc::new(Master {
         buffer: SpinLock::new(rank::TTY_BUFFER, Buffer::default()),
         queue: WaitQueue::new(),
+        fasync: FasyncList::new(),
         locked: AtomicBool::new(true),
         slave_opens: AtomicUsize::new(0),
         closed: AtomicBool::new(false),
@@ -171,6 +176,10 @@ pub fn node(index: usize) -> Option<PtyNode> {
 impl FileOps for MasterFile {
     fn is_stream(&self) -> bool {
         true
+    }
+
+    fn fasync(&self, _: &File, _: bool, set: &mut dyn FnMut(&FasyncList)) {
+        set(&self.0.master.fasync);
     }
 
     fn read(&self, _: &File, dest: &mut IovDest<'_>, _: &mut u64) -> Result<usize> {

@@ -9,7 +9,7 @@ use abi::inotify::{IN_CLOSE_NOWRITE, IN_CLOSE_WRITE};
 use abi::ioctl::*;
 use abi::signal::NSIG;
 
-use super::file::FileOwner;
+use super::fasync::{self, FileOwner};
 use super::namei::is_owner;
 use super::{Fd, File, FileMode, FileType, FilesStruct, locks, notify};
 use crate::task::{current, pid};
@@ -133,7 +133,7 @@ pub fn fcntl(fd: Fd, cmd: u32, arg: u64) -> Result<u64> {
         F_GETFD => files.cloexec(fd).map(u64::from),
         F_SETFD => files.set_cloexec(fd, arg as u32 & FD_CLOEXEC != 0).map(|()| 0),
         F_GETFL => Ok(file.flags().bits().into()),
-        F_SETFL => set_flags(&file, arg as u32).map(|()| 0),
+        F_SETFL => set_flags(&file, fd, arg as u32).map(|()| 0),
         F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => {
             locks::fcntl_lock(&file, &files, cmd, UserPtr::new(arg)).map(|()| 0)
         }
@@ -148,7 +148,7 @@ pub fn fcntl(fd: Fd, cmd: u32, arg: u64) -> Result<u64> {
     }
 }
 
-fn set_flags(file: &File, arg: u32) -> Result<()> {
+fn set_flags(file: &File, fd: Fd, arg: u32) -> Result<()> {
     let new = OpenFlags::from_bits_retain(arg);
     if new.contains(OpenFlags::NOATIME) && !file.flags().contains(OpenFlags::NOATIME) {
         let attr = file.inode().getattr()?;
@@ -157,7 +157,12 @@ fn set_flags(file: &File, arg: u32) -> Result<()> {
         }
     }
     file.ops.check_flags(file, new)?;
-    file.set_flags(new, OpenFlags::SETFL);
+    let on = new.contains(OpenFlags::ASYNC);
+    if on != file.flags().contains(OpenFlags::ASYNC) {
+        // A file that has nothing to tell stays without it.
+        fasync::set_async(file, fd.0, on);
+    }
+    file.set_flags(new, OpenFlags::SETFL.difference(OpenFlags::ASYNC));
     Ok(())
 }
 
@@ -170,7 +175,7 @@ fn owner(file: &File, cmd: u32, arg: u64) -> Result<u64> {
             Ok(0)
         }
         F_GETOWN => {
-            let owner = *file.owner.lock();
+            let owner = file.owner();
             let id = if owner.kind == F_OWNER_PGRP { -owner.id } else { owner.id };
             Ok(i64::from(id) as u64)
         }
@@ -183,7 +188,7 @@ fn owner(file: &File, cmd: u32, arg: u64) -> Result<u64> {
             Ok(0)
         }
         F_GETOWN_EX => {
-            let owner = *file.owner.lock();
+            let owner = file.owner();
             UserPtr::new(arg).write(&FOwnerEx { type_: owner.kind, pid: owner.id })?;
             Ok(0)
         }
@@ -191,12 +196,12 @@ fn owner(file: &File, cmd: u32, arg: u64) -> Result<u64> {
             if arg > u64::from(NSIG) {
                 return Err(EINVAL);
             }
-            file.owner.lock().signal = arg as i32;
+            file.owner_cell().lock().signal = arg as i32;
             Ok(0)
         }
-        F_GETSIG => Ok(file.owner.lock().signal as u64),
+        F_GETSIG => Ok(file.owner().signal as u64),
         _ => {
-            let uids = file.owner.lock().uids;
+            let uids = file.owner().uids;
             UserPtr::new(arg).write(&uids.0)?;
             UserPtr::new(arg.wrapping_add(4)).write(&uids.1)?;
             Ok(0)
@@ -218,7 +223,7 @@ pub fn set_owner(file: &File, kind: i32, id: i32) -> Result<()> {
         }
     }
     let cred = current().cred();
-    let mut owner = file.owner.lock();
+    let mut owner = file.owner_cell().lock();
     *owner = FileOwner { kind, id, signal: owner.signal, uids: (cred.uid, cred.euid) };
     Ok(())
 }
@@ -228,9 +233,13 @@ pub fn ioctl(fd: Fd, cmd: u32, arg: u64) -> Result<u64> {
     let file = fd.io()?;
     match cmd {
         FIOCLEX | FIONCLEX => current().files()?.set_cloexec(fd, cmd == FIOCLEX).map(|()| 0),
-        FIONBIO | FIOASYNC => {
+        FIOASYNC => {
             let on = UserPtr::<i32>::new(arg).read()? != 0;
-            let bit = if cmd == FIONBIO { OpenFlags::NONBLOCK } else { OpenFlags::ASYNC };
+            fasync::ioctl_async(&file, fd.0, on).map(|()| 0)
+        }
+        FIONBIO => {
+            let on = UserPtr::<i32>::new(arg).read()? != 0;
+            let bit = OpenFlags::NONBLOCK;
             let flags = if on { bit } else { OpenFlags::empty() };
             file.ops.check_flags(&file, file.flags().difference(bit) | flags)?;
             file.set_flags(flags, bit);

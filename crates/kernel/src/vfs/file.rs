@@ -7,13 +7,14 @@
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use abi::Result;
 use abi::errno::{EAGAIN, EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, EOPNOTSUPP, ESPIPE};
 use abi::fcntl::OpenFlags;
 
+use super::fasync::{self, FasyncList, FileOwner, Owner};
 use super::{FileType, Inode, IovDest, IovSource, Path, PollEvents, locks};
 use crate::sync::{Mutex, MutexGuard, PollTable, Sleep, SpinLock, rank, wait_until};
 use crate::task::{Cred, current};
@@ -57,8 +58,8 @@ pub struct File {
     pos: Mutex<u64>,
     /// Who opened it.
     pub cred: Arc<Cred>,
-    /// F_SETOWN, F_SETSIG; O_ASYNC.
-    pub owner: SpinLock<FileOwner>,
+    /// F_SETOWN, F_SETSIG: made when it is first set.
+    owner: OnceLock<Owner>,
     /// epoll instances that watch it, by weak reference: told at the last close.
     pub epolls: SpinLock<Vec<std::sync::Weak<dyn EpollWatch>>>,
 }
@@ -67,19 +68,6 @@ pub struct File {
 pub trait EpollWatch: Any + Send + Sync {
     /// The file is being closed for good.
     fn file_closed(&self, file: &File);
-}
-
-/// Who gets SIGIO: F_SETOWN_EX.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FileOwner {
-    /// F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP
-    pub kind: i32,
-    /// Number; 0 for nobody.
-    pub id: i32,
-    /// F_SETSIG; 0 means SIGIO.
-    pub signal: i32,
-    /// Real and effective user of the setter, for the permission to signal.
-    pub uids: (u32, u32),
 }
 
 /// A directory entry that getdents64(2) shows.
@@ -210,6 +198,9 @@ pub trait FileOps: Any + Send + Sync {
     /// The last reference is gone. May sleep.
     fn release(&self, file: &File) {}
 
+    /// O_ASYNC is set (`on`) or cleared: gives every list by which the object can tell to `set`. None by default.
+    fn fasync(&self, file: &File, on: bool, set: &mut dyn FnMut(&FasyncList)) {}
+
     /// F_SETFL changed O_NONBLOCK, O_ASYNC, O_DIRECT or O_APPEND; EINVAL refuses.
     fn check_flags(&self, file: &File, flags: OpenFlags) -> Result<()> {
         Ok(())
@@ -254,7 +245,7 @@ impl File {
             flags: AtomicU32::new(flags.difference(keep).bits()),
             pos: Mutex::new(0),
             cred,
-            owner: SpinLock::new(rank::FILE, FileOwner::default()),
+            owner: OnceLock::new(),
             epolls: SpinLock::new(rank::FILE, Vec::new()),
         })
     }
@@ -280,6 +271,16 @@ impl File {
         let _ = self
             .flags
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(old & !mask | flags & mask));
+    }
+
+    /// Who gets SIGIO.
+    pub fn owner(&self) -> FileOwner {
+        self.owner.get().map_or_else(FileOwner::default, |owner| *owner.lock())
+    }
+
+    /// Who gets SIGIO, to set.
+    pub fn owner_cell(&self) -> &Owner {
+        self.owner.get_or_init(fasync::new_owner)
     }
 
     /// O_NONBLOCK
@@ -440,6 +441,9 @@ impl Drop for File {
             }
         }
         locks::release_file(self);
+        if self.flags().contains(OpenFlags::ASYNC) {
+            fasync::set_async(self, -1, false);
+        }
         self.ops.release(self);
         if self.mode.contains(FileMode::WRITER) {
             self.inode().put_write_access();

@@ -3,9 +3,13 @@
 //! A POSIX lock belongs to a descriptor table and goes when any descriptor of the file is closed there; OFD and flock
 //! locks belong to an open file and go with it.
 //!
-//! Locks: FILE_LOCKS, the list of one inode; then BLOCKED, who waits for whom, for EDEADLK.
+//! Locks: FILE_LOCKS, the list of one inode; then LOCKED, the inodes that have some, for /proc/locks; or BLOCKED, who
+//! waits for whom, for EDEADLK.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use abi::Result;
 use abi::errno::*;
@@ -16,8 +20,9 @@ use crate::sync::{Sleep, SpinLock, rank, wait_event};
 use crate::task::current;
 use crate::uaccess::UserPtr;
 
-/// Most record locks of one inode: ENOLCK beyond.
+/// Most record locks of one inode and of the machine: ENOLCK beyond.
 const MAX_LOCKS: usize = 16_384;
+const MAX_LOCKS_OF_ALL: usize = 262_144;
 /// The end of a lock without one.
 const TO_THE_END: u64 = i64::MAX as u64;
 
@@ -51,11 +56,74 @@ impl RecordLock {
 #[derive(Default)]
 pub struct FileLocks {
     records: Vec<RecordLock>,
-    /// flock(2): the open file by address, and whether it is exclusive.
-    flocks: Vec<(usize, bool)>,
+    flocks: Vec<FlockLock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FlockLock {
+    /// The open file by address.
+    file: usize,
+    /// Of the process that took it.
+    pid: i32,
+    exclusive: bool,
+}
+
+/// Locks of all inodes, and the inodes by address.
+static TOTAL: AtomicUsize = AtomicUsize::new(0);
+static LOCKED: SpinLock<BTreeMap<usize, Weak<Inode>>> = SpinLock::new(rank::LEAF, BTreeMap::new());
+
+/// Changes the locks of an inode, and keeps account of it.
+fn change<R>(inode: &Arc<Inode>, change: impl FnOnce(&mut FileLocks) -> R) -> R {
+    let mut locks = inode.locks.lock();
+    let before = locks.len();
+    let result = change(&mut locks);
+    let after = locks.len();
+    if before != after {
+        TOTAL.fetch_add(after, Ordering::Relaxed);
+        TOTAL.fetch_sub(before, Ordering::Relaxed);
+        let address = Arc::as_ptr(inode).addr();
+        match (before, after) {
+            (0, _) => _ = LOCKED.lock().insert(address, Arc::downgrade(inode)),
+            (_, 0) => _ = LOCKED.lock().remove(&address),
+            _ => {}
+        }
+    }
+    result
+}
+
+/// /proc/locks: those that are held.
+pub fn proc_lines() -> String {
+    let inodes: Vec<_> = LOCKED.lock().values().filter_map(Weak::upgrade).collect();
+    let mut out = String::new();
+    let mut id = 0;
+    for inode in inodes {
+        let (records, flocks) = {
+            let locks = inode.locks.lock();
+            (locks.records.clone(), locks.flocks.clone())
+        };
+        let (major, minor) = (abi::stat::major(inode.sb.dev), abi::stat::minor(inode.sb.dev));
+        let file = format!("{major:02x}:{minor:02x}:{}", inode.ino);
+        let mode = |exclusive| if exclusive { "WRITE" } else { "READ" };
+        for l in flocks {
+            id += 1;
+            let _ = writeln!(out, "{id}: FLOCK  ADVISORY  {} {} {file} 0 EOF", mode(l.exclusive), l.pid);
+        }
+        for l in records {
+            id += 1;
+            let kind = if matches!(l.owner, Owner::File(_)) { "OFDLCK" } else { "POSIX " };
+            let end = if l.end == TO_THE_END { "EOF".to_owned() } else { l.end.to_string() };
+            let (mode, pid, start) = (mode(l.exclusive), l.pid, l.start);
+            let _ = writeln!(out, "{id}: {kind} ADVISORY  {mode} {pid} {file} {start} {end}");
+        }
+    }
+    out
 }
 
 impl FileLocks {
+    fn len(&self) -> usize {
+        self.records.len() + self.flocks.len()
+    }
+
     fn conflict(&self, wanted: &RecordLock) -> Option<RecordLock> {
         let blocks = |l: &&RecordLock| {
             l.owner != wanted.owner
@@ -204,17 +272,18 @@ fn range(file: &File, lock: &Flock) -> Result<(u64, u64)> {
     }
 }
 
-fn acquire(inode: &Inode, lock: RecordLock, wait: bool) -> Result<()> {
+fn acquire(inode: &Arc<Inode>, lock: RecordLock, wait: bool) -> Result<()> {
     let try_once = || {
-        let mut locks = inode.locks.lock();
-        if let Some(conflict) = locks.conflict(&lock) {
-            return Err(conflict.owner);
-        }
-        if locks.records.len() >= MAX_LOCKS {
-            return Ok(Err(ENOLCK));
-        }
-        locks.set(lock);
-        Ok(Ok(()))
+        change(inode, |locks| {
+            if let Some(conflict) = locks.conflict(&lock) {
+                return Err(conflict.owner);
+            }
+            if locks.records.len() >= MAX_LOCKS || TOTAL.load(Ordering::Relaxed) >= MAX_LOCKS_OF_ALL {
+                return Ok(Err(ENOLCK));
+            }
+            locks.set(lock);
+            Ok(Ok(()))
+        })
     };
     if !wait {
         return try_once().unwrap_or(Err(EAGAIN));
@@ -238,13 +307,13 @@ fn acquire(inode: &Inode, lock: RecordLock, wait: bool) -> Result<()> {
     outcome?
 }
 
-fn unlock(inode: &Inode, owner: Owner, start: u64, end: u64) {
-    inode.locks.lock().clear(owner, start, end);
+fn unlock(inode: &Arc<Inode>, owner: Owner, start: u64, end: u64) {
+    change(inode, |locks| locks.clear(owner, start, end));
     inode.lock_queue.wake_all();
 }
 
 /// A descriptor of the file was closed in `files`: its POSIX locks go.
-pub fn release_posix(inode: &Inode, files: &FilesStruct) {
+pub fn release_posix(inode: &Arc<Inode>, files: &FilesStruct) {
     let owner = Owner::Files(files as *const FilesStruct as usize);
     release(inode, |locks| {
         let before = locks.records.len();
@@ -259,13 +328,13 @@ pub fn release_file(file: &File) {
     release(file.inode(), |locks| {
         let before = (locks.records.len(), locks.flocks.len());
         locks.records.retain(|l| l.owner != Owner::File(id));
-        locks.flocks.retain(|l| l.0 != id);
+        locks.flocks.retain(|l| l.file != id);
         (locks.records.len(), locks.flocks.len()) != before
     });
 }
 
-fn release(inode: &Inode, take: impl FnOnce(&mut FileLocks) -> bool) {
-    if take(&mut inode.locks.lock()) {
+fn release(inode: &Arc<Inode>, take: impl FnOnce(&mut FileLocks) -> bool) {
+    if change(inode, take) {
         inode.lock_queue.wake_all();
     }
 }
@@ -281,7 +350,7 @@ pub fn flock(file: &Arc<File>, operation: u32) -> Result<()> {
     let exclusive = match operation & !LOCK_NB {
         LOCK_UN => {
             release(inode, |locks| {
-                locks.flocks.retain(|l| l.0 != id);
+                locks.flocks.retain(|l| l.file != id);
                 true
             });
             return Ok(());
@@ -290,20 +359,22 @@ pub fn flock(file: &Arc<File>, operation: u32) -> Result<()> {
         LOCK_EX => true,
         _ => return Err(EINVAL),
     };
+    let wanted = FlockLock { file: id, pid: current().tgid(), exclusive };
     let try_once = || {
-        let mut locks = inode.locks.lock();
-        if locks.flocks.contains(&(id, exclusive)) {
-            return Some(());
-        }
-        // A conversion gives the old lock up first, and it stays lost if the new one isn't to be had.
-        let before = locks.flocks.len();
-        locks.flocks.retain(|l| l.0 != id);
-        let converting = locks.flocks.len() != before;
-        let free = !locks.flocks.iter().any(|l| l.1 || exclusive);
-        if free {
-            locks.flocks.push((id, exclusive));
-        }
-        drop(locks);
+        let (free, converting) = change(inode, |locks| {
+            if locks.flocks.iter().any(|l| l.file == id && l.exclusive == exclusive) {
+                return (true, false);
+            }
+            // A conversion gives the old lock up first, and it stays lost if the new one isn't to be had.
+            let before = locks.flocks.len();
+            locks.flocks.retain(|l| l.file != id);
+            let converting = locks.flocks.len() != before;
+            let free = !locks.flocks.iter().any(|l| l.exclusive || exclusive);
+            if free {
+                locks.flocks.push(wanted);
+            }
+            (free, converting)
+        });
         if converting {
             inode.lock_queue.wake_all();
         }

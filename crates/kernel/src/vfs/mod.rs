@@ -24,6 +24,7 @@ pub mod dcache;
 mod dentry;
 pub mod dev;
 pub mod dirs;
+pub mod fasync;
 pub mod fcntl;
 mod fdtable;
 pub mod file;

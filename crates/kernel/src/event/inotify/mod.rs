@@ -27,6 +27,7 @@ use self::queue::{Event, Queue};
 use crate::sync::{Mutex, PollTable, SpinLock, rank};
 use crate::task::user_count::{Counted, UserCount};
 use crate::uaccess::UserPtr;
+use crate::vfs::fasync::FasyncList;
 use crate::vfs::{File, FileOps, Inode, InodeWatch, IovDest, PollEvents};
 
 /// Bounds as /proc/sys/fs/inotify shows them: queued events, instances and watches of a user.
@@ -191,6 +192,10 @@ impl FileOps for InotifyFile {
         }
         UserPtr::<i32>::new(arg).write(&i32::try_from(self.0.queue.bytes()).unwrap_or(i32::MAX))?;
         Ok(0)
+    }
+
+    fn fasync(&self, _: &File, _: bool, set: &mut dyn FnMut(&FasyncList)) {
+        set(&self.0.queue.fasync);
     }
 
     fn release(&self, _: &File) {

@@ -10,6 +10,7 @@ use abi::inotify::{IN_Q_OVERFLOW, InotifyEvent};
 use zerocopy::IntoBytes;
 
 use crate::sync::{Mutex, SpinLock, WaitQueue, rank};
+use crate::vfs::fasync::{Band, FasyncList};
 use crate::vfs::{IovDest, PollEvents};
 
 /// /proc/sys/fs/inotify/max_queued_events.
@@ -59,6 +60,8 @@ pub struct Queue {
     events: SpinLock<VecDeque<Event>>,
     reading: Mutex<()>,
     waiters: WaitQueue,
+    /// Files with O_ASYNC.
+    pub fasync: FasyncList,
 }
 
 impl Queue {
@@ -68,6 +71,7 @@ impl Queue {
             events: SpinLock::new(rank::INOTIFY_QUEUE, VecDeque::new()),
             reading: Mutex::new(()),
             waiters: WaitQueue::new(),
+            fasync: FasyncList::new(),
         }
     }
 
@@ -86,6 +90,7 @@ impl Queue {
             events.push_back(event);
         }
         self.waiters.wake(PollEvents::READABLE);
+        self.fasync.kill(Band::In);
     }
 
     /// Those who wait for an event.

@@ -1,4 +1,4 @@
-//! Devices, file systems and interrupts: what there is of each.
+//! Devices, file systems, file locks and interrupts: what there is of each.
 //!
 //! Block devices are told of by a function that their driver registers with [`set_disks`].
 
@@ -20,6 +20,7 @@ pub(super) fn files() -> Vec<Arc<Tree>> {
         // Devices of this machine interrupt nobody: there are vCPUs, and no lines.
         text("interrupts", || cpu_header(11)),
         text("softirqs", || cpu_header(20)),
+        text("locks", crate::vfs::locks::proc_lines),
         text("modules", String::new),
         dir("tty", [text("drivers", tty_drivers), text("ldiscs", || "n_tty       0\n")]),
     ]

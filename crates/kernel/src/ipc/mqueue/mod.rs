@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use abi::Result;
 use abi::errno::{EACCES, EBADF, EEXIST, EINVAL, EMSGSIZE, ENOENT, ENOTSOCK};
-use abi::fcntl::{O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY, OpenFlags};
+use abi::fcntl::{O_ACCMODE, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY, OpenFlags};
 use abi::ipc::{MQ_PRIO_MAX, MqAttr};
 use abi::signal::{NSIG, SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SigEvent};
 use abi::time::Timespec;
@@ -51,7 +51,7 @@ fn open(name: &[u8], flags: OpenFlags, mode: u32, attr: Option<&MqAttr>) -> Resu
     let cred = current().cred();
     let root = fs::root();
     let dentry = find_or_create(&root, name, flags, mode, attr)?;
-    let keep = OpenFlags::from_bits_retain(O_NONBLOCK | O_CLOEXEC | flags.accmode());
+    let keep = OpenFlags::from_bits_retain(flags.bits() & (O_NONBLOCK | O_ACCMODE));
     dentry_open(Path { mnt: root.mnt, dentry }, keep, cred)
 }
 

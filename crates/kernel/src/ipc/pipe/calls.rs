@@ -84,7 +84,7 @@ fn set_size(pipe: &Pipe, arg: u64) -> Result<u64> {
         return Err(errno);
     }
     let grown = slots > before;
-    pipe.done(ring, false, false);
+    pipe.resized(ring);
     if grown {
         pipe.write_queue().wake(crate::vfs::PollEvents::WRITABLE);
     }

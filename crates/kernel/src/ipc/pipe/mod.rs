@@ -25,6 +25,7 @@ pub use ring::{Ring, SLOT};
 use crate::sync::{Mutex, MutexGuard, PollTable, WaitQueue};
 use crate::task::current;
 use crate::uaccess::UserPtr;
+use crate::vfs::fasync::{Band, FasyncList};
 use crate::vfs::{File, FileMode, FileOps, IovDest, IovSource, PollEvents};
 
 /// The object behind both ends.
@@ -41,6 +42,9 @@ pub struct Pipe {
     /// Readers wait here for bytes or for the last writer to go, writers for room or the last reader.
     read_queue: WaitQueue,
     write_queue: WaitQueue,
+    /// Ends with O_ASYNC.
+    read_async: FasyncList,
+    write_async: FasyncList,
     /// Whose pages it counts among.
     charge: calls::Charge,
 }
@@ -60,6 +64,8 @@ impl Pipe {
             writer_opens: AtomicU32::new(0),
             read_queue: WaitQueue::new(),
             write_queue: WaitQueue::new(),
+            read_async: FasyncList::new(),
+            write_async: FasyncList::new(),
             charge,
         })
     }
@@ -93,17 +99,26 @@ impl Pipe {
     }
 
     /// Gives the ring back after a read or write, and wakes whom the change concerns: readers if bytes came, writers if
-    /// a full pipe has room again.
+    /// a full pipe has room again. Signals tell of every read and write.
     pub fn done(&self, ring: MutexGuard<'_, Ring>, wrote: bool, was_full: bool) {
         self.publish(&ring);
         let room = was_full && !ring.is_full();
         drop(ring);
         if wrote {
             self.read_queue.wake(PollEvents::READABLE);
+            self.read_async.kill(Band::In);
         }
         if room {
             self.write_queue.wake(PollEvents::WRITABLE);
         }
+        if !wrote {
+            self.write_async.kill(Band::Out);
+        }
+    }
+
+    /// Gives the ring back with another capacity.
+    fn resized(&self, ring: MutexGuard<'_, Ring>) {
+        self.publish(&ring);
     }
 
     fn publish(&self, ring: &Ring) {
@@ -242,6 +257,15 @@ impl FileOps for PipeEnd {
         true
     }
 
+    fn fasync(&self, _: &File, _: bool, set: &mut dyn FnMut(&FasyncList)) {
+        if self.readable {
+            set(&self.pipe.read_async);
+        }
+        if self.writable {
+            set(&self.pipe.write_async);
+        }
+    }
+
     fn release(&self, file: &File) {
         self.close();
         fifo::forget_unused(file.inode());
@@ -259,6 +283,11 @@ impl PipeEnd {
         }
         if last_reader {
             pipe.write_queue.wake_all();
+        }
+        // One side is left alone.
+        if (last_reader || last_writer) && pipe.no_readers() != pipe.no_writers() {
+            pipe.read_async.kill(Band::In);
+            pipe.write_async.kill(Band::Out);
         }
     }
 }

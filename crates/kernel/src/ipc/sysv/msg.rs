@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use abi::Result;
 use abi::cred::CAP_SYS_RESOURCE;
-use abi::errno::{E2BIG, EAGAIN, EIDRM, EINVAL, ENOMSG, ENOSYS, EPERM, ERESTARTNOHAND, ERESTARTSYS};
+use abi::errno::{E2BIG, EAGAIN, EIDRM, EINVAL, ENOMSG, EPERM, ERESTARTNOHAND, ERESTARTSYS};
 use abi::ipc::*;
 
 use super::{Ids, Object, Perm, now};
@@ -150,8 +150,7 @@ pub fn msgrcv(id: i32, msg: u64, size: usize, kind: i64, flags: u32) -> Result<u
         return Err(EINVAL);
     }
     if flags & MSG_COPY != 0 {
-        // As a kernel without checkpoint/restore.
-        return Err(ENOSYS);
+        return copy(id, msg, size, kind, flags);
     }
     let queue = get(id)?;
     let task = current();
@@ -175,6 +174,30 @@ pub fn msgrcv(id: i32, msg: u64, size: usize, kind: i64, flags: u32) -> Result<u
     })?;
     let message = received.ok_or(ENOMSG)?;
     queue.senders.wake_all();
+    give(&message, msg, size)
+}
+
+/// MSG_COPY: the message at place `nth`, which stays in the queue. It never waits.
+fn copy(id: i32, msg: u64, size: usize, nth: i64, flags: u32) -> Result<usize> {
+    if flags & MSG_EXCEPT != 0 || flags & IPC_NOWAIT == 0 {
+        return Err(EINVAL);
+    }
+    let queue = get(id)?;
+    let cred = current().cred();
+    let message = {
+        let state = queue.state.lock();
+        state.perm.check(&cred, 0o444)?;
+        let message = usize::try_from(nth).ok().and_then(|n| state.messages.get(n)).ok_or(ENOMSG)?;
+        if message.data.len() > size {
+            return Err(if flags & MSG_NOERROR != 0 { EINVAL } else { E2BIG });
+        }
+        Message { kind: message.kind, data: message.data.clone() }
+    };
+    give(&message, msg, size)
+}
+
+/// Writes a message to the guest, cut to `size`.
+fn give(message: &Message, msg: u64, size: usize) -> Result<usize> {
     let len = message.data.len().min(size);
     UserPtr::new(msg).write(&message.kind)?;
     copy_to_user(msg.wrapping_add(8), &message.data[..len])?;

@@ -145,7 +145,7 @@ impl UnixSocket {
         };
         match joined {
             Ok(()) => {
-                listener.queue.wake(PollEvents::READABLE);
+                listener.data_ready(PollEvents::READABLE);
                 // A poller of this end sees it connected.
                 self.queue.wake(PollEvents::WRITABLE);
             }

@@ -90,7 +90,7 @@ impl UnixSocket {
         }
         let sent = outcome?;
         msg.src.advance(len);
-        other.queue.wake(PollEvents::READABLE | PollEvents::RDBAND);
+        other.data_ready(PollEvents::READABLE | PollEvents::RDBAND);
         Ok(sent)
     }
 

@@ -11,18 +11,28 @@ use super::name::Name;
 use super::scm::Rights;
 use crate::sync::WaitQueue;
 use crate::vfs::PollEvents;
+use crate::vfs::fasync::{Band, FasyncList};
 
 /// What a sender's messages take until they are received: SO_SNDBUF bounds it.
 pub struct WriteMemory {
     used: AtomicUsize,
     /// Senders and pollers that wait for room.
     pub queue: WaitQueue,
+    /// The socket's files with O_ASYNC.
+    pub fasync: FasyncList,
+    /// The send buffer's size when it was last found full, 0 once its owner was told of new room.
+    full_at: AtomicUsize,
 }
 
 impl WriteMemory {
     /// An empty account.
     pub fn new(queue: WaitQueue) -> Arc<WriteMemory> {
-        Arc::new(WriteMemory { used: AtomicUsize::new(0), queue })
+        Arc::new(WriteMemory {
+            used: AtomicUsize::new(0),
+            queue,
+            fasync: FasyncList::new(),
+            full_at: AtomicUsize::new(0),
+        })
     }
 
     /// Bytes charged: SIOCOUTQ.
@@ -40,7 +50,10 @@ impl WriteMemory {
         let size = true_size(len);
         self.used
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| (used < sndbuf).then_some(used + size))
-            .map_err(|_| EAGAIN)?;
+            .map_err(|_| {
+                self.full_at.store(sndbuf, Ordering::SeqCst);
+                EAGAIN
+            })?;
         Ok(Charge { memory: self.clone(), size })
     }
 }
@@ -64,6 +77,13 @@ impl Drop for Charge {
     fn drop(&mut self) {
         self.memory.used.fetch_sub(self.size, Ordering::SeqCst);
         self.memory.queue.wake(PollEvents::WRITABLE | PollEvents::WRBAND);
+        let full_at = self.memory.full_at.load(Ordering::SeqCst);
+        if full_at > 0
+            && self.memory.is_writable(full_at)
+            && self.memory.full_at.swap(0, Ordering::SeqCst) > 0
+        {
+            self.memory.fasync.kill(Band::Out);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::sync::{Mutex, PollTable, Sleep, SpinLock, WaitQueue, rank};
 use crate::task::current;
 use crate::uaccess::UserPtr;
 use crate::vfs::PollEvents;
+use crate::vfs::fasync::{Band, FasyncList};
 
 /// Receiving is over: nothing more will come.
 pub const RCV_SHUTDOWN: u8 = 1;
@@ -300,6 +301,11 @@ impl Socket for UnixSocket {
             let theirs = (mine & RCV_SHUTDOWN) << 1 | (mine & SEND_SHUTDOWN) >> 1;
             peer.inner.lock().shutdown |= theirs;
             peer.wake_all();
+            if theirs == SHUTDOWN_MASK {
+                peer.wmem.fasync.kill(Band::Hup);
+            } else if theirs & RCV_SHUTDOWN != 0 {
+                peer.wmem.fasync.kill(Band::In);
+            }
         }
         self.wake_all();
         Ok(())
@@ -407,6 +413,10 @@ impl Socket for UnixSocket {
         self.inner.lock().state == State::Listening
     }
 
+    fn fasync(&self) -> Option<&FasyncList> {
+        Some(&self.wmem.fasync)
+    }
+
     fn release(&self) {
         self.close();
         gc::collect();
@@ -414,6 +424,12 @@ impl Socket for UnixSocket {
 }
 
 impl UnixSocket {
+    /// Something came into the receive queue.
+    pub(super) fn data_ready(&self, events: PollEvents) {
+        self.queue.wake(events);
+        self.wmem.fasync.kill(Band::In);
+    }
+
     pub(super) fn wake_all(&self) {
         self.queue.wake_all();
         self.peer_wait.wake_all();
@@ -440,6 +456,9 @@ impl UnixSocket {
                 }
             }
             peer.wake_all();
+            if self.connects() {
+                peer.wmem.fasync.kill(Band::Hup);
+            }
         }
         for embryo in embryos {
             // Nobody accepted it: its peer gets a reset.

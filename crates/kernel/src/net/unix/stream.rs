@@ -69,7 +69,7 @@ impl UnixSocket {
         if refused.is_some() {
             return Err(EPIPE);
         }
-        self.queue.wake(PollEvents::READABLE | PollEvents::RDBAND);
+        self.data_ready(PollEvents::READABLE | PollEvents::RDBAND);
         Ok(())
     }
 
