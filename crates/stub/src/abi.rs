@@ -22,6 +22,12 @@ pub const WINDOW_LEN: u64 = 0x5000;
 pub const DATA_OFFSET: u64 = 0x1000;
 /// Bytes of the data area.
 pub const DATA_LEN: u64 = WINDOW_LEN - DATA_OFFSET;
+/// Bytes at the beginning of the data area for what a system call's arguments point to.
+pub const ARG_LEN: u64 = 0x1000;
+/// Bytes of the data area, behind those, for what the kernel has to write to guest memory before the guest goes on.
+pub const COPY_LEN: u64 = DATA_LEN - ARG_LEN;
+/// How many pieces that may be.
+pub const COPIES: usize = 8;
 /// Where in a slot the signal stack begins.
 pub const STACK_OFFSET: u64 = 0x8000;
 /// Bytes of a signal stack.
@@ -60,11 +66,13 @@ pub mod event {
     pub const DONE: u32 = 3;
     /// Operation `index` failed with `ret`.
     pub const OP_FAILED: u32 = 4;
+    /// One of `copies` met memory that the guest cannot write.
+    pub const COPY_FAILED: u32 = 5;
 }
 
 /// Values of [`Window::command`]. Operations are done first.
 pub mod command {
-    /// Return to the guest with `regs`.
+    /// Make `copies` and return to the guest with `regs`.
     pub const RESUME: u32 = 1;
     /// Nothing more than the operations.
     pub const BATCH: u32 = 2;
@@ -152,7 +160,15 @@ pub struct Window {
     pub vdso_end: AtomicU64,
     /// The guest's registers.
     pub regs: [AtomicU64; REGS],
-    reserved: [AtomicU64; 23],
+    /// What a system call's arguments point to is in the data area from here...
+    pub arg_addr: AtomicU64,
+    /// ...to here on, as far as it could be read. 0 for none.
+    pub arg_len: AtomicU64,
+    /// How many of `copies` to make.
+    pub copy_count: AtomicU64,
+    /// Address and length of each; their bytes follow each other in the data area.
+    pub copies: [[AtomicU64; 2]; COPIES],
+    reserved: [AtomicU64; 4],
     /// Operations to do before the command.
     pub ops: [Op; OPS],
 }

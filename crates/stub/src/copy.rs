@@ -1,7 +1,7 @@
 //! Copies between guest memory and the data area, for hosts that refuse process_vm_readv, and the memory functions that
 //! the compiler calls.
 
-use crate::abi::{DATA_LEN, DATA_OFFSET, Window};
+use crate::abi::{ARG_LEN, COPIES, COPY_LEN, DATA_LEN, DATA_OFFSET, Window};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -85,6 +85,33 @@ pub fn guest(window: &Window, to_guest: bool) -> u64 {
     let (to, from) = if to_guest { (addr, data) } else { (data, addr) };
     // SAFETY: whatever the address is, it is the guest's memory; a fault ends the copy.
     len - unsafe { stub_copy(to, from, len) }
+}
+
+/// Copies up to [`ARG_LEN`] bytes of guest memory to the beginning of the data area, as far as the guest may read them;
+/// the count.
+pub fn argument(window: &Window, addr: u64, len: u64) -> u64 {
+    let data = window as *const Window as u64 + DATA_OFFSET;
+    let len = len.min(ARG_LEN);
+    // SAFETY: whatever the address is, it is the guest's memory; a fault ends the copy.
+    len - unsafe { stub_copy(data, addr, len) }
+}
+
+/// Writes what the kernel has to say to guest memory. False where the guest may not write there.
+pub fn results(window: &Window) -> bool {
+    let count = (window.copy_count.load(Relaxed) as usize).min(COPIES);
+    let mut data = window as *const Window as u64 + DATA_OFFSET + ARG_LEN;
+    let mut room = COPY_LEN;
+    for copy in &window.copies[..count] {
+        let [addr, len] = copy.each_ref().map(|word| word.load(Relaxed));
+        let len = len.min(room);
+        // SAFETY: whatever the address is, it is the guest's memory; a fault ends the copy.
+        if unsafe { stub_copy(addr, data, len) } != 0 {
+            return false;
+        }
+        data += len;
+        room -= len;
+    }
+    true
 }
 
 unsafe extern "C" {

@@ -10,6 +10,7 @@
 
 #[expect(dead_code, reason = "the kernel uses the rest")]
 mod abi;
+mod argument;
 mod copy;
 mod relocate;
 mod start;
@@ -67,6 +68,7 @@ unsafe extern "C" fn handler(signal: i32, info: &SigInfo, context: &mut UContext
     window.syscall.store(info.syscall, Relaxed);
     window.arch.store(info.arch, Relaxed);
     window.event.store(event::SIGNAL, Relaxed);
+    argument::fetch(window, signal, info, context);
     serve(window, context);
 }
 
@@ -166,6 +168,10 @@ fn serve(window: &Window, context: &mut UContext) {
         match command {
             command::RESUME => {
                 close_all(&fds);
+                if !copy::results(window) {
+                    window.event.store(event::COPY_FAILED, Relaxed);
+                    continue;
+                }
                 restore(window, context);
                 return;
             }

@@ -77,6 +77,8 @@ pub enum Event {
         /// Why.
         errno: Errno,
     },
+    /// A copy that was to be made before the guest went on met memory that the guest cannot write. It did not run.
+    CopyFailed,
     /// The host process or thread is gone, or what it said made no sense: kill the guest process.
     Dead,
 }

@@ -4,7 +4,7 @@ use super::abi::*;
 use super::regs::{ERR, Regs, TRAPNO};
 use super::thread::{Failure, StubThread};
 use super::window::Woke;
-use super::{Event, Fault, SyscallAbi, Wait};
+use super::{Event, Fault, SyscallAbi, TASK_SIZE, Wait};
 use crate::cpu::Cpu;
 use crate::{clock, place};
 use std::sync::atomic::Ordering::Relaxed;
@@ -48,8 +48,13 @@ impl StubThread {
                 window.fd_count.store(0, Relaxed);
                 self.deferred.clear();
             }
+            if self.copies != 0 && event != event::OP_FAILED {
+                window.copy_count.store(0, Relaxed);
+                self.copies = 0;
+            }
             match event {
                 event::SIGNAL => {}
+                event::COPY_FAILED => return Event::CopyFailed,
                 event::OP_FAILED => match self.op_failure(done) {
                     Failure::Op(index, errno) => return Event::BatchFailed { index, errno },
                     Failure::Dead => return Event::Dead,
@@ -86,6 +91,7 @@ impl StubThread {
                     _ => return self.nonsense(),
                 };
                 syscall(&mut self.regs, abi, window.syscall.load(Relaxed), addr);
+                self.argument = argument(window);
                 Event::Syscall { abi }
             }
             libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP => {
@@ -146,6 +152,17 @@ impl StubThread {
             }
         }
     }
+}
+
+/// The guest memory that came with a system call, if what the window says of it makes sense.
+fn argument(window: &Window) -> (u64, usize) {
+    let len = window.arg_len.load(Relaxed);
+    if len == 0 {
+        return (0, 0);
+    }
+    let addr = window.arg_addr.load(Relaxed);
+    let guest = len <= ARG_LEN && addr.checked_add(len).is_some_and(|end| end <= TASK_SIZE);
+    if guest { (addr, len as usize) } else { (0, 0) }
 }
 
 /// What a system call leaves in the registers. The host treats the number like a call's result when it delivers the

@@ -131,7 +131,7 @@ impl AddressSpace {
         for chunk in buf.chunks_mut(DATA_LEN as usize) {
             let _turn = copier.turn.lock();
             let n = copier.copy(&self.process, command::COPY_OUT, addr + done as u64, chunk.len());
-            copier.mapping.read_data(&mut chunk[..n]);
+            copier.mapping.read_data(0, &mut chunk[..n]);
             done += n;
             if n < chunk.len() {
                 break;
@@ -152,7 +152,7 @@ impl AddressSpace {
         let mut done = 0;
         for chunk in buf.chunks(DATA_LEN as usize) {
             let _turn = copier.turn.lock();
-            copier.mapping.write_data(chunk);
+            copier.mapping.write_data(0, chunk);
             let n = copier.copy(&self.process, command::COPY_IN, addr + done as u64, chunk.len());
             done += n;
             if n < chunk.len() {

@@ -39,6 +39,10 @@ pub struct StubThread {
     pub(super) core: Option<usize>,
     /// Whether it last ran on another core than its vCPU, so that both sides spin.
     pub(super) spin: bool,
+    /// What of guest memory the last system call's arguments point to, as far as it came with the call: address, length.
+    pub(super) argument: (u64, usize),
+    /// How many copies to guest memory are staged for the next resume.
+    pub(super) copies: usize,
     /// New siblings that still spin on this thread's core.
     pub(super) newborn: Vec<Arc<Mapping>>,
 }
@@ -88,6 +92,43 @@ impl StubThread {
             Err(Failure::Op(index, errno)) => Err((index, errno)),
             Err(Failure::Dead) => Err((0, ESRCH)),
         }
+    }
+
+    /// The guest memory that came with the last system call, which can be had without a host call: address and length.
+    #[inline]
+    pub fn argument(&self) -> (u64, usize) {
+        self.argument
+    }
+
+    /// Copies from that memory; false if not all of it is there.
+    pub fn read_argument(&self, addr: u64, buf: &mut [u8]) -> bool {
+        let (start, len) = self.argument;
+        let offset = usize::try_from(addr.wrapping_sub(start)).unwrap_or(usize::MAX);
+        if offset.checked_add(buf.len()).is_none_or(|end| end > len) {
+            return false;
+        }
+        self.mapping.read_data(offset, buf);
+        true
+    }
+
+    /// Has `bytes` written to guest memory before the guest goes on, in the same handoff: to each address the next so
+    /// many of them. False if that is too much, or such copies are staged already; then nothing is.
+    pub fn copy_later(&mut self, pieces: &[(u64, usize)], bytes: &[u8]) -> bool {
+        let sound =
+            |&(addr, len): &(u64, usize)| addr.checked_add(len as u64).is_some_and(|end| end <= TASK_SIZE);
+        let fits = pieces.len() <= COPIES && bytes.len() <= COPY_LEN as usize && pieces.iter().all(sound);
+        if self.copies != 0 || !fits || pieces.iter().map(|piece| piece.1).sum::<usize>() != bytes.len() {
+            return false;
+        }
+        let window = self.mapping.get();
+        for (to, (addr, len)) in window.copies.iter().zip(pieces) {
+            to[0].store(*addr, Relaxed);
+            to[1].store(*len as u64, Relaxed);
+        }
+        self.mapping.write_data(ARG_LEN as usize, bytes);
+        window.copy_count.store(pieces.len() as u64, Relaxed);
+        self.copies = pieces.len();
+        true
     }
 
     /// Replaces the word at the guest address `addr` by `new` if it is `old`, in one atomic step; what was there. EFAULT
@@ -265,6 +306,8 @@ impl StubThread {
             tid: pid,
             leader: true,
             deferred: Vec::new(),
+            argument: (0, 0),
+            copies: 0,
             newborn: Vec::new(),
             ..*self
         };
@@ -285,6 +328,8 @@ impl StubThread {
             leader: false,
             deferred: Vec::new(),
             fpstate: base + (self.fpstate & (SLOT_LEN - 1)),
+            argument: (0, 0),
+            copies: 0,
             newborn: Vec::new(),
             ..*self
         })
@@ -384,6 +429,7 @@ fn errno_of(failure: Failure) -> Errno {
 
 /// What a new window says before its thread first looks at it.
 fn introduce(from: &Window, to: &Window, spin: bool) {
+    to.copy_count.store(0, Relaxed);
     to.vdso.store(from.vdso.load(Relaxed), Relaxed);
     to.vdso_end.store(from.vdso_end.load(Relaxed), Relaxed);
     to.fsgsbase.store(from.fsgsbase.load(Relaxed), Relaxed);

@@ -154,6 +154,8 @@ pub(crate) fn start() -> std::result::Result<(), String> {
         fpstate,
         core: None,
         spin: false,
+        argument: (0, 0),
+        copies: 0,
         newborn: Vec::new(),
     };
     thread.make_copier().map_err(|e| failed("a thread for copies", e))?;

@@ -2,12 +2,54 @@
 //!
 //! The host copies what the guest itself could use. Where it stops short, memory may still be missing for a reason that
 //! a fault of the guest would mend: a stack to grow, an operation that is still deferred. That is tried once.
+//!
+//! A call of the host costs more than most system calls do otherwise, so what is small goes without. What a system call's
+//! arguments point to has come with it (see `host::stub::StubThread::argument`); its results wait here as [`Late`] copies
+//! until the guest is resumed, which makes them. Whoever looks at the memory before that has them made first.
 
-use super::{Mm, VmFlags, fault};
+use std::sync::atomic::Ordering;
+
+use host::stub::StubThread;
+
+use super::{Backing, Mm, VmFlags, fault};
+use crate::task::{Task, with_current};
+
+/// The most bytes, in all and at a time, and the most pieces that wait: what fits a window.
+const LATE_BYTES: usize = 8192;
+const LATE_PIECE: usize = 4096;
+const LATE_PIECES: usize = 8;
+
+/// What is to be written to guest memory before the guest sees it.
+#[derive(Default)]
+pub(super) struct Late {
+    /// Address and length; the bytes follow each other.
+    pieces: Vec<(u64, usize)>,
+    bytes: Vec<u8>,
+}
+
+impl Late {
+    fn push(&mut self, addr: u64, data: &[u8]) -> bool {
+        if self.pieces.len() == LATE_PIECES || self.bytes.len() + data.len() > LATE_BYTES {
+            return false;
+        }
+        self.pieces.push((addr, data.len()));
+        self.bytes.extend_from_slice(data);
+        true
+    }
+
+    fn clear(&mut self) {
+        self.pieces.clear();
+        self.bytes.clear();
+    }
+}
 
 impl Mm {
     /// Copies from guest memory; the number of bytes before the first that cannot be read.
     pub fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        if self.read_argument(addr, buf) {
+            return buf.len();
+        }
+        self.land();
         let mut done = self.space.read(addr, buf);
         // Each round mends one place; a copy over two (a stack, then a deferred mapping) needs no more than that.
         for _ in 0..2 {
@@ -19,8 +61,18 @@ impl Mm {
         done
     }
 
+    /// Copies from guest memory at once, if the host can.
+    pub fn peek(&self, addr: u64, buf: &mut [u8]) -> usize {
+        self.land();
+        self.space.read(addr, buf)
+    }
+
     /// Copies to guest memory; the number of bytes before the first that cannot be written.
     pub fn write(&self, addr: u64, data: &[u8]) -> usize {
+        if self.write_late(addr, data) {
+            return data.len();
+        }
+        self.land();
         let mut done = self.space.write(addr, data);
         for _ in 0..2 {
             if done >= data.len() || !self.mend(addr.wrapping_add(done as u64), VmFlags::WRITE) {
@@ -29,6 +81,68 @@ impl Mm {
             done += self.space.write(addr.wrapping_add(done as u64), &data[done..]);
         }
         done
+    }
+
+    /// Reads what has come with the current task's system call; false if it is not there.
+    fn read_argument(&self, addr: u64, buf: &mut [u8]) -> bool {
+        let read = with_current(|task| {
+            let (start, len) =
+                (task.argument.0.load(Ordering::Relaxed), task.argument.1.load(Ordering::Relaxed));
+            let offset = addr.wrapping_sub(start);
+            if offset >= len || buf.len() as u64 > len - offset || !task.runs_in(self) {
+                return false;
+            }
+            let user = task.user.try_lock();
+            user.as_ref().and_then(|user| user.as_ref()).is_some_and(|stub| stub.read_argument(addr, buf))
+        });
+        read == Some(true)
+    }
+
+    /// Leaves a write of the current task's to its resume, if nobody can tell the difference: nobody else runs in this
+    /// memory, and the write cannot fail.
+    fn write_late(&self, addr: u64, data: &[u8]) -> bool {
+        let late = with_current(|task| {
+            task.forget_argument();
+            if data.is_empty() || data.len() > LATE_PIECE || self.users() != 1 {
+                return false;
+            }
+            if task.undo.is_pending() || !task.runs_in(self) || !self.surely_writable(addr, data.len()) {
+                return false;
+            }
+            let kept = self.late.lock().push(addr, data);
+            if kept {
+                self.late_pending.store(true, Ordering::SeqCst);
+                task.late.store(true, Ordering::Relaxed);
+            }
+            kept
+        });
+        late == Some(true)
+    }
+
+    /// Whether it is the guest's private memory, of which the host never refuses a page.
+    fn surely_writable(&self, addr: u64, len: usize) -> bool {
+        let Some(inner) = self.inner.try_lock() else { return false };
+        let Some(vma) = inner.vmas.find(addr) else { return false };
+        let shared = VmFlags::SHARED.union(VmFlags::MAYSHARE);
+        vma.end - addr >= len as u64
+            && vma.flags.contains(VmFlags::WRITE)
+            && !vma.flags.intersects(shared)
+            && matches!(vma.backing, Backing::Anonymous)
+    }
+
+    /// Makes the copies that wait for a resume now.
+    pub fn land(&self) {
+        if !self.late_pending.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut late = self.late.lock();
+        let mut at = 0;
+        for &(addr, len) in &late.pieces {
+            self.space.write(addr, &late.bytes[at..at + len]);
+            at += len;
+        }
+        late.clear();
+        self.late_pending.store(false, Ordering::SeqCst);
     }
 
     /// Does what a write of the guest at `addr` would need. Whether a second attempt may get further.
@@ -51,4 +165,24 @@ impl Mm {
             fault::Outcome::Unmapped | fault::Outcome::Forbidden => false,
         }
     }
+}
+
+/// Gives the stub what waits for the resume of `task`, which is about to happen.
+pub fn send_late(task: &Task, stub: &mut StubThread) {
+    if !task.late.swap(false, Ordering::Relaxed) {
+        return;
+    }
+    let Ok(mm) = task.mm() else { return };
+    {
+        let mut late = mm.late.lock();
+        if late.pieces.is_empty() {
+            return;
+        }
+        if stub.copy_later(&late.pieces, &late.bytes) {
+            late.clear();
+            mm.late_pending.store(false, Ordering::SeqCst);
+            return;
+        }
+    }
+    mm.land();
 }

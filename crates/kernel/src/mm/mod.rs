@@ -36,6 +36,7 @@ use abi::errno::ESRCH;
 use abi::{Errno, Result};
 use host::stub::{AddressSpace, MemOp, StubThread, TASK_SIZE};
 
+pub use access::send_late;
 pub use fault::handle_fault;
 pub use info::{MmStat, VM_FLAG_NAMES, VmaInfo};
 pub use oom::{MemInfo, meminfo};
@@ -61,6 +62,9 @@ pub struct Mm {
     users: AtomicUsize,
     /// Largest resident set seen, bytes.
     hiwater_rss: AtomicU64,
+    /// Copies that the next resume makes, and whether there are any.
+    late: SpinLock<access::Late>,
+    late_pending: AtomicBool,
     /// The last fault that found nothing to mend.
     stuck: SpinLock<fault::Stuck>,
 }
@@ -229,6 +233,8 @@ impl Mm {
             inner: Mutex::new(inner),
             users: AtomicUsize::new(0),
             hiwater_rss: AtomicU64::new(0),
+            late: SpinLock::new(rank::LEAF, access::Late::default()),
+            late_pending: AtomicBool::new(false),
             stuck: SpinLock::new(rank::LEAF, fault::Stuck::default()),
         })
     }
@@ -304,6 +310,7 @@ impl Mm {
 
     /// A copy for fork(2), and the stub thread of the child. The caller is the parent's `task`.
     pub fn fork(&self, task: &Task) -> Result<(Arc<Mm>, StubThread)> {
+        self.land();
         let inner = self.lock();
         overcommit::check(inner.vmas.totals().account)?;
         let (space, stub) = task.user.lock().as_mut().ok_or(ESRCH)?.fork()?;

@@ -27,7 +27,7 @@ pub use user::run_user;
 pub use vcpu::{CpuTimes, Vcpu, current_vcpu, guest_so_far, spawn_kernel_task, start, stop, vcpus};
 
 use crate::sync;
-use crate::task::{TaskState, current};
+use crate::task::{Task, TaskState, current, with_current};
 
 /// A guest program runs this long before others of its class get their turn. ns.
 pub const SLICE: u64 = 4_000_000;
@@ -37,6 +37,8 @@ pub const STEAL_DELAY: u64 = 50_000;
 /// Gives up the vCPU. A task whose state is Running stays runnable (yield); any other sleeps until it is woken.
 pub fn schedule() {
     sync::assert_no_spinlock_held();
+    // Whoever runs meanwhile may change it.
+    with_current(Task::forget_argument);
     host::fiber::suspend();
 }
 

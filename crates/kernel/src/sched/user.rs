@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use host::stub::{Event, Wait};
 
 use super::{SLICE, STEAL_DELAY, schedule, vcpu};
-use crate::mm::oom;
+use crate::mm::{self, oom};
 use crate::task::{Task, TaskState};
 
 /// Resumes the guest program of `task`, the current one, until it needs the kernel. Errors of the guest arrive as
@@ -58,8 +58,15 @@ pub fn run_user(task: &Task) -> Event {
                 wait => wait,
             }
         };
+        mm::send_late(task, stub);
         vcpu.enter_user(started);
-        stub.run(&vcpu.cpu, plan(started), &mut tick)
+        let event = stub.run(&vcpu.cpu, plan(started), &mut tick);
+        if let Event::Syscall { .. } = event {
+            let (addr, len) = stub.argument();
+            task.argument.0.store(addr, Ordering::Relaxed);
+            task.argument.1.store(len as u64, Ordering::Relaxed);
+        }
+        event
     };
     let ended = host::clock::monotonic();
     vcpu.leave_user(started, ended);

@@ -338,6 +338,7 @@ fn copy_mm(parent: &Arc<Task>, share: bool) -> Result<(Arc<Mm>, StubThread)> {
     if !share {
         return mm.fork(parent);
     }
+    mm.land();
     let user = parent.user.lock().as_mut().ok_or(EFAULT)?.spawn()?;
     Ok((mm, user))
 }

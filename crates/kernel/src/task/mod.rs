@@ -106,6 +106,10 @@ pub struct Task {
     /// only try. None for a kernel task and after exit.
     pub user: SpinLock<Option<StubThread>>,
     mm: SpinLock<Option<Arc<Mm>>>,
+    /// The guest memory that came with the system call under way: address and length, 0 for none.
+    pub(crate) argument: (AtomicU64, AtomicU64),
+    /// Its memory has copies waiting for its resume.
+    pub(crate) late: AtomicBool,
     files: SpinLock<Option<Arc<FilesStruct>>>,
     fs: SpinLock<Arc<FsStruct>>,
     cred: SpinLock<Arc<Cred>>,
@@ -236,6 +240,8 @@ impl Task {
             fiber: SpinLock::new(rank::TASK, None),
             user: SpinLock::new(rank::TASK_USER, parts.user),
             mm: SpinLock::new(rank::TASK, parts.mm),
+            argument: (AtomicU64::new(0), AtomicU64::new(0)),
+            late: AtomicBool::new(false),
             files: SpinLock::new(rank::TASK, parts.files),
             fs: SpinLock::new(rank::TASK, parts.fs),
             cred: SpinLock::new(rank::CRED, parts.cred),
@@ -322,8 +328,19 @@ impl Task {
         self.mm.lock().clone().ok_or(ESRCH)
     }
 
+    /// Whether it runs in that address space.
+    pub fn runs_in(&self, mm: &Mm) -> bool {
+        self.mm.lock().as_ref().is_some_and(|own| core::ptr::eq(&**own, mm))
+    }
+
+    /// The guest memory that came with the system call may have changed since.
+    pub fn forget_argument(&self) {
+        self.argument.1.store(0, Ordering::Relaxed);
+    }
+
     /// Replaces the address space (execve, exit); the old one is the caller's to drop.
     pub fn set_mm(&self, mm: Option<Arc<Mm>>) -> Option<Arc<Mm>> {
+        self.forget_argument();
         if let Some(mm) = &mm {
             mm.add_user();
         }
@@ -530,12 +547,8 @@ pub fn current() -> Arc<Task> {
 
 /// Runs `f` on the current task, if there is one, without counting a reference. `f` must not sleep.
 #[inline(never)]
-pub fn with_current(f: impl FnOnce(&Task)) {
-    CURRENT.with(|c| {
-        if let Some(task) = &*c.borrow() {
-            f(task);
-        }
-    });
+pub fn with_current<R>(f: impl FnOnce(&Task) -> R) -> Option<R> {
+    CURRENT.with(|c| c.borrow().as_deref().map(f))
 }
 
 /// The current task, if the caller is in one.

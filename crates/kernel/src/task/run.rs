@@ -39,6 +39,9 @@ fn user_loop(task: &Arc<Task>) {
             Event::Fault(fault) => mm::handle_fault(task, &fault),
             Event::Interrupted => time::run_cpu_timers(task),
             Event::BatchFailed { index, errno } => mm::batch_failed(task, index, errno),
+            Event::CopyFailed => {
+                let _ = task.with_regs(|r| r.rax = abi::errno::EFAULT.to_rax());
+            }
             Event::Dead => {
                 crate::pr_warn!("{}[{}]: stub is gone", task.comm().escape_ascii(), task.tid());
                 exit::kill_process(task, abi::signal::SIGKILL);

@@ -17,7 +17,7 @@ pub fn read(mm: &Arc<Mm>, addr: u64) -> Result<u32> {
 /// The word if the host can read it at once. Doesn't sleep.
 pub fn peek(mm: &Arc<Mm>, addr: u64) -> Option<u32> {
     let mut bytes = [0; 4];
-    (mm.space.read(addr, &mut bytes) == 4).then(|| u32::from_ne_bytes(bytes))
+    (mm.peek(addr, &mut bytes) == 4).then(|| u32::from_ne_bytes(bytes))
 }
 
 /// Changes the word to what `f` makes of it, unless that is None; the old value. EFAULT.

@@ -1,0 +1,65 @@
+//! What a system call's arguments point to: copied to the window on the way into the kernel, which then need not ask the
+//! host for it.
+
+use crate::abi::{ARG_LEN, Window};
+use crate::{SIGSYS, SigInfo, UContext, copy};
+use core::sync::atomic::Ordering::Relaxed;
+
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+
+/// The most that is copied of a path name: most are shorter.
+const PATH: u64 = 256;
+
+const RDI: usize = 8;
+const RSI: usize = 9;
+const RDX: usize = 12;
+const R10: usize = 2;
+
+/// Copies what the system call that trapped points to, if it is a call for which that is worth it.
+pub fn fetch(window: &Window, signal: i32, info: &SigInfo, context: &UContext) {
+    let mut count = 0;
+    if signal == SIGSYS && info.arch == AUDIT_ARCH_X86_64 {
+        let (addr, len) = range(info.syscall, &context.gregs);
+        if len != 0 {
+            count = copy::argument(window, addr, len);
+            window.arg_addr.store(addr, Relaxed);
+        }
+    }
+    window.arg_len.store(count, Relaxed);
+}
+
+/// Where the call's main argument is. Not for futex words and the like: when they are read matters.
+fn range(nr: u32, regs: &[u64; 23]) -> (u64, u64) {
+    match nr {
+        // write pwrite64 sendto: what is longer goes by one host call anyway.
+        1 | 18 | 44 => buffer(regs[RSI], regs[RDX]),
+        // open stat lstat access execve chdir rename mkdir rmdir creat unlink readlink chmod chown statfs
+        2 | 4 | 6 | 21 | 59 | 80 | 82 | 83 | 84 | 85 | 87 | 89 | 90 | 92 | 137 => path(regs[RDI]),
+        // openat mkdirat newfstatat unlinkat readlinkat faccessat statx faccessat2
+        257 | 258 | 262 | 263 | 267 | 269 | 332 | 439 => path(regs[RSI]),
+        // rt_sigaction (struct sigaction), rt_sigprocmask (sigset_t)
+        13 => buffer(regs[RSI], if regs[RSI] == 0 { 0 } else { 32 }),
+        14 => buffer(regs[RSI], if regs[RSI] == 0 { 0 } else { 8 }),
+        // nanosleep clock_nanosleep (struct timespec)
+        35 => buffer(regs[RDI], 16),
+        230 => buffer(regs[RDX], 16),
+        // poll (struct pollfd)
+        7 => buffer(regs[RDI], regs[RSI].saturating_mul(8)),
+        // writev (struct iovec)
+        20 => buffer(regs[RSI], regs[RDX].saturating_mul(16)),
+        // epoll_ctl (struct epoll_event)
+        233 => buffer(regs[R10], if regs[R10] == 0 { 0 } else { 12 }),
+        // clone3
+        435 => buffer(regs[RDI], regs[RSI]),
+        _ => (0, 0),
+    }
+}
+
+fn buffer(addr: u64, len: u64) -> (u64, u64) {
+    if len > ARG_LEN { (0, 0) } else { (addr, len) }
+}
+
+/// To the end of the page, as the kernel reads it: the next may not be there.
+fn path(addr: u64) -> (u64, u64) {
+    (addr, PATH.min(0x1000 - (addr & 0xfff)))
+}
