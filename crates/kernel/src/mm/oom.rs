@@ -2,23 +2,30 @@
 //!
 //! Nothing here runs while the machine is idle. While a guest program runs, its vCPU calls [`pressure`] now and then
 //! ([`next_check`]), because a guest touches the memory that it has been given without asking again. What counts is the
-//! anonymous memory of the stubs and what the caches hold; pages that a fork still shares count twice.
+//! anonymous memory of the stubs and their page tables, the memory objects (tmpfs, shared memory), and the kernel's own
+//! heap; pages that a fork still shares count twice.
 //!
 //! Over the limit, caches are dropped first ([`register_shrinker`]); then the process with the largest score dies, by
-//! SIGKILL, as Linux's `oom_badness` has it: resident memory plus oom_score_adj thousandths of all memory.
+//! SIGKILL, as Linux's `oom_badness` has it: resident memory and page tables plus oom_score_adj thousandths of all
+//! memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::signal::SIGKILL;
+use host::object;
+use host::stub::Footprint;
 
 use super::overcommit;
 use crate::sync::{SpinLock, rank};
 use crate::task::{Process, exit, pid};
+use crate::vfs::dcache;
 
-/// The sum is looked at no more often than this, ns: with plenty of memory left, and when it is getting short.
+/// The sum is looked at no more often than this, ns: with plenty of memory left, and when there is none.
 const CHECK_INTERVAL: u64 = 400_000_000;
-const CHECK_INTERVAL_SHORT: u64 = 50_000_000;
+const CHECK_INTERVAL_SHORT: u64 = 20_000_000;
+/// Bytes that a guest takes in a nanosecond, at most: memory is looked at again before it could be gone.
+const BYTES_PER_NS: u64 = 2;
 /// Of this many parts of the memory, one is left free by reclaim.
 const RESERVE: u64 = 64;
 /// oom_score_adj of a process that is never chosen.
@@ -53,17 +60,17 @@ pub struct MemInfo {
     pub total: u64,
     /// Used by nobody.
     pub free: u64,
-    /// Held by caches that can give it back.
+    /// Held by caches that can give it back, and shared memory, which Linux counts among them.
     pub cached: u64,
-    /// Shared memory: System V segments.
+    /// Shared memory and files in memory.
     pub shared: u64,
 }
 
 /// How the machine's memory is used, for /proc/meminfo and sysinfo(2).
 pub fn meminfo() -> MemInfo {
     let total = overcommit::total();
-    let shared = super::shm::list().iter().map(|(_, _, resident)| resident).sum();
-    MemInfo { total, free: total.saturating_sub(measure()), cached: cached(), shared }
+    let shared = object::resident();
+    MemInfo { total, free: total.saturating_sub(measure()), cached: cached() + shared, shared }
 }
 
 /// Bytes that caches hold.
@@ -80,17 +87,18 @@ pub fn drop_caches() {
     }
 }
 
-/// Sums up the processes' resident memory and the caches.
+/// Sums up what the processes, the objects and the kernel hold.
 fn measure() -> u64 {
     let processes: Vec<_> = pid::tasklist().processes().cloned().collect();
     let mut seen = Vec::new();
-    let mut sum = cached();
+    let mut sum = Footprint::own().anonymous + object::resident();
     for process in &processes {
         if let Some(mm) = mm_of(process)
             && !seen.contains(&mm.id)
         {
             seen.push(mm.id);
-            sum += mm.space.anonymous_bytes();
+            let footprint = mm.space.footprint();
+            sum += footprint.anonymous + footprint.tables;
         }
     }
     USED.store(sum, Ordering::Relaxed);
@@ -109,34 +117,56 @@ pub fn next_check() -> u64 {
 /// Looks whether there is memory left, if nobody has for a while, and makes room where there is none. No lock may be
 /// held.
 pub fn pressure(now: u64) {
+    let total = overcommit::total();
+    if let Some(used) = look(now)
+        && used > total - total / RESERVE
+    {
+        reclaim(used, total);
+    }
+}
+
+/// The same in the midst of a system call that goes on for long, where locks may be held that reclaim would need.
+pub fn pressure_in_call(now: u64) {
+    let total = overcommit::total();
+    if look(now).is_some_and(|used| used > total) {
+        kill_largest(total);
+    }
+}
+
+/// Bytes in use; none if it is not time to look again.
+fn look(now: u64) -> Option<u64> {
     let due = next_check();
     let claim = |next| NEXT_CHECK.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
     if now < due || !claim(now + CHECK_INTERVAL) {
-        return;
+        return None;
     }
-    let total = overcommit::total();
     let used = measure();
-    if used > total / 2 {
-        NEXT_CHECK.store(now + CHECK_INTERVAL_SHORT, Ordering::Relaxed);
-    }
-    if used > total - total / RESERVE {
-        reclaim(used, total);
-    }
+    let soon =
+        (overcommit::total().saturating_sub(used) / BYTES_PER_NS).clamp(CHECK_INTERVAL_SHORT, CHECK_INTERVAL);
+    // With thousands of processes the look itself takes long.
+    let cost = host::clock::monotonic().saturating_sub(now);
+    NEXT_CHECK.store(now + soon.max(cost.saturating_mul(8)), Ordering::Relaxed);
+    Some(used)
 }
 
 fn reclaim(used: u64, total: u64) {
     let wanted = used - (total - total / RESERVE);
     let all: Vec<fn(u64) -> u64> = SHRINKERS.lock().iter().map(|s| s.shrink).collect();
-    let freed: u64 = all.iter().map(|shrink| shrink(wanted)).sum();
-    if used.saturating_sub(freed) > total {
+    for shrink in all {
+        shrink(wanted);
+    }
+    dcache::shrink_all();
+    // What the heap has freed is not the host's yet.
+    host::machine::trim_heap();
+    if measure() > total {
         kill_largest(total);
     }
 }
 
 fn kill_largest(total: u64) {
     let processes: Vec<_> = pid::tasklist().processes().cloned().collect();
-    if processes.iter().any(|p| p.group_exit.load(Ordering::SeqCst) && mm_of(p).is_some()) {
-        // Somebody is dying already; its memory comes back first.
+    if processes.iter().any(|p| p.group_exit.load(Ordering::SeqCst) && !p.zombie.load(Ordering::SeqCst)) {
+        // Somebody is dying already; its memory and what its files hold come back first.
         return;
     }
     let victims = processes.iter().filter_map(|p| Some((score(p, total)?, p)));
@@ -161,8 +191,9 @@ fn score(process: &Process, total: u64) -> Option<i64> {
     if process.tgid == 1 || adjust == OOM_SCORE_ADJ_MIN {
         return None;
     }
-    let rss = mm_of(process)?.rss() as i64;
-    Some(rss.saturating_add(i64::from(adjust).saturating_mul((total / 1000) as i64)))
+    let footprint = mm_of(process)?.space.footprint();
+    let taken = footprint.resident.saturating_add(footprint.tables) as i64;
+    Some(taken.saturating_add(i64::from(adjust).saturating_mul((total / 1000) as i64)))
 }
 
 /// /proc/PID/oom_score: 0 to 2000.
