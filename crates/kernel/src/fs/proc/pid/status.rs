@@ -8,8 +8,8 @@ use abi::resource::RLIMIT_SIGPENDING;
 use super::super::{Text, put};
 use super::Who;
 use super::stat::{Signals, state};
-use crate::mm::Mm;
 use crate::fs::cpu_set;
+use crate::mm::Mm;
 use crate::signal::pending_of_user;
 use crate::task::{Task, pid};
 
