@@ -23,8 +23,11 @@ use crate::signal::SigAltStackState;
 use crate::uaccess::{UserPtr, copy_from_user};
 use crate::vfs::Fd;
 
-/// Most tasks at a time: /proc/sys/kernel/threads-max.
-pub const MAX_THREADS: usize = 30_000;
+/// Most tasks at a time, /proc/sys/kernel/threads-max: an eighth of the memory may go into them, as on Linux.
+pub fn max_threads() -> usize {
+    let fits = crate::mm::overcommit::total() / (128 << 10);
+    usize::try_from(fits).unwrap_or(usize::MAX).clamp(128, 30_000)
+}
 
 const NAMESPACES: u64 = CLONE_NEWNS
     | CLONE_NEWCGROUP
@@ -261,7 +264,7 @@ struct Number {
 impl Number {
     fn reserve(wanted: i32) -> Result<Number> {
         let mut list = pid::tasklist();
-        if list.threads() >= MAX_THREADS {
+        if list.threads() >= max_threads() {
             return Err(EAGAIN);
         }
         let tid = if wanted == 0 { list.alloc()? } else { list.alloc_at(wanted)? };
