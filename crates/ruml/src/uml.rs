@@ -16,7 +16,7 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
     let params =
         Params::parse(words.iter().map(String::as_str)).map_err(|e| format!("{e}\nTry 'ruml --help'."))?;
     let may_reboot = !params.noreboot;
-    machine::boot(config(params, words.join(" "))?, may_reboot)
+    machine::boot(config(params, words.join(" "))?, may_reboot, None)
 }
 
 fn config(params: Params, cmdline: String) -> Result<Config, String> {

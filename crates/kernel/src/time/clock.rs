@@ -15,6 +15,7 @@ use abi::time::*;
 
 use crate::sync::{SpinLock, WaitQueue, rank};
 use crate::syscall::Arg;
+use crate::syscall::trace::Line;
 use crate::task::{Process, Task, current, pid};
 
 /// The host's CLOCK_MONOTONIC and CLOCK_BOOTTIME at the guest's boot.
@@ -72,7 +73,7 @@ impl Arg for ClockId {
     fn from_raw(raw: u64) -> Self {
         ClockId(raw as i32)
     }
-    fn show(raw: u64, out: &mut String) {
+    fn show(raw: u64, line: &mut Line<'_>) {
         const NAMES: [&str; 12] = [
             "REALTIME",
             "MONOTONIC",
@@ -89,8 +90,8 @@ impl Arg for ClockId {
         ];
         let id = raw as i32;
         let _ = match usize::try_from(id).ok().and_then(|i| NAMES.get(i)) {
-            Some(name) => write!(out, "CLOCK_{name}"),
-            None => write!(out, "{id}"),
+            Some(name) => write!(line, "CLOCK_{name}"),
+            None => write!(line, "{id}"),
         };
     }
 }
