@@ -1,7 +1,5 @@
 //! Typed syscall arguments and results.
 
-use core::fmt::Write;
-
 use abi::Result;
 use abi::fcntl::OpenFlags;
 
@@ -24,7 +22,7 @@ macro_rules! integers {
                 raw as $ty
             }
             fn show(raw: u64, line: &mut Line<'_>) {
-                let _ = write!(line, "{}", raw as $ty);
+                write!(line, "{}", raw as $ty);
             }
         })*
     };
@@ -38,7 +36,7 @@ impl Arg for u64 {
     }
     fn show(raw: u64, line: &mut Line<'_>) {
         // Large ones are mostly addresses or masks.
-        let _ = if raw > 0xffff { write!(line, "{raw:#x}") } else { write!(line, "{raw}") };
+        if raw > 0xffff { write!(line, "{raw:#x}") } else { write!(line, "{raw}") }
     }
 }
 
@@ -57,7 +55,7 @@ impl Arg for Fd {
     }
     fn show(raw: u64, line: &mut Line<'_>) {
         let fd = raw as i32;
-        let _ = if fd == Fd::CWD.0 { write!(line, "AT_FDCWD") } else { write!(line, "{fd}") };
+        if fd == Fd::CWD.0 { write!(line, "AT_FDCWD") } else { write!(line, "{fd}") }
     }
 }
 
@@ -94,7 +92,7 @@ impl Arg for OpenFlags {
         let access = ["O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE"][(raw & 3) as usize];
         line.put(access);
         for (name, _) in OpenFlags::from_bits_retain(raw as u32 & !3).iter_names() {
-            let _ = write!(line, "|O_{name}");
+            write!(line, "|O_{name}");
         }
     }
 }

@@ -5,7 +5,6 @@
 //!
 //! Lock: LEAF over the list of those who are told when the clock is set.
 
-use core::fmt::Write;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
@@ -89,10 +88,10 @@ impl Arg for ClockId {
             "TAI",
         ];
         let id = raw as i32;
-        let _ = match usize::try_from(id).ok().and_then(|i| NAMES.get(i)) {
+        match usize::try_from(id).ok().and_then(|i| NAMES.get(i)) {
             Some(name) => write!(line, "CLOCK_{name}"),
             None => write!(line, "{id}"),
-        };
+        }
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! `flags!` and `values!` make one from names of constants; what needs more is written out in the file of its area.
 
-use std::fmt::Write;
-
 use super::line::Line;
 
 /// Decoders for words of bits.
@@ -55,22 +53,22 @@ pub fn address(raw: u64, line: &mut Line<'_>) {
 
 /// A signed number.
 pub fn signed(raw: u64, line: &mut Line<'_>) {
-    let _ = write!(line, "{}", raw as i64);
+    write!(line, "{}", raw as i64);
 }
 
 /// A number in hexadecimal.
 pub fn hex(raw: u64, line: &mut Line<'_>) {
-    let _ = write!(line, "{raw:#x}");
+    write!(line, "{raw:#x}");
 }
 
 /// A mode or mask in octal.
 pub fn octal(raw: u64, line: &mut Line<'_>) {
-    let _ = if raw as u32 == 0 { write!(line, "000") } else { write!(line, "0{:o}", raw as u32) };
+    if raw as u32 == 0 { write!(line, "000") } else { write!(line, "0{:o}", raw as u32) }
 }
 
 /// A user or group; -1 leaves it as it is.
 pub fn id(raw: u64, line: &mut Line<'_>) {
-    let _ = if raw as u32 == u32::MAX { write!(line, "-1") } else { write!(line, "{}", raw as u32) };
+    if raw as u32 == u32::MAX { write!(line, "-1") } else { write!(line, "{}", raw as u32) }
 }
 
 /// The result of a call that does not return.
@@ -97,15 +95,15 @@ pub fn string(raw: u64, line: &mut Line<'_>) {
 
 /// One number in memory.
 pub fn int_at(raw: u64, line: &mut Line<'_>) {
-    line.object(raw, |value: &i32, line| drop(write!(line, "[{value}]")));
+    line.object(raw, |value: &i32, line| write!(line, "[{value}]"));
 }
 
 /// One 64-bit number in memory.
 pub fn long_at(raw: u64, line: &mut Line<'_>) {
-    line.object(raw, |value: &i64, line| drop(write!(line, "[{value}]")));
+    line.object(raw, |value: &i64, line| write!(line, "[{value}]"));
 }
 
 /// Two descriptors in memory.
 pub fn fd_pair(raw: u64, line: &mut Line<'_>) {
-    line.object(raw, |fds: &[i32; 2], line| drop(write!(line, "[{}, {}]", fds[0], fds[1])));
+    line.object(raw, |fds: &[i32; 2], line| write!(line, "[{}, {}]", fds[0], fds[1]));
 }

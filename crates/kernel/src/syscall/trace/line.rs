@@ -51,13 +51,6 @@ pub struct Line<'a> {
     omitted: bool,
 }
 
-impl fmt::Write for Line<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.text.push_str(text);
-        Ok(())
-    }
-}
-
 impl<'a> Line<'a> {
     /// An empty piece for a call with these arguments; `result` once it has returned.
     pub(super) fn new(
@@ -85,6 +78,12 @@ impl<'a> Line<'a> {
         self.text.truncate(len);
     }
 
+    /// What `write!` calls.
+    pub fn write_fmt(&mut self, text: fmt::Arguments<'_>) {
+        // A String takes all text.
+        let _ = fmt::Write::write_fmt(&mut self.text, text);
+    }
+
     /// Appends text.
     pub fn put(&mut self, text: &str) {
         self.text.push_str(text);
@@ -92,8 +91,7 @@ impl<'a> Line<'a> {
 
     /// Appends a word of it as an address.
     pub fn put_addr(&mut self, addr: u64) {
-        let text = if addr == 0 { "NULL".to_owned() } else { format!("{addr:#x}") };
-        self.text.push_str(&text);
+        if addr == 0 { self.put("NULL") } else { write!(self, "{addr:#x}") }
     }
 
     /// Leaves the argument out: the call does not look at it.

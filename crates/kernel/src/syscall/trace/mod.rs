@@ -12,7 +12,6 @@ pub(super) mod decode;
 mod line;
 mod output;
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::signal::SigInfo;
@@ -157,11 +156,11 @@ fn show_errno(errno: Errno, line: &mut Line<'_>) {
         ERESTART_RESTARTBLOCK => "Interrupted by signal",
         _ => "",
     };
-    let _ = if restart.is_empty() {
+    if restart.is_empty() {
         write!(line, "-1 {errno} ({})", description(errno))
     } else {
         write!(line, "? {errno} ({restart})")
-    };
+    }
 }
 
 /// What strerror(3) says.
@@ -191,10 +190,13 @@ pub fn exited(task: &Task, status: i32) {
     use abi::wait::{wexitstatus, wifexited, wtermsig};
     let mut line = Line::new(&[0; 6], &None, None);
     if wifexited(status) {
-        let _ = write!(line, "exited with {}", wexitstatus(status));
+        write!(line, "exited with {}", wexitstatus(status));
     } else {
         line.put("killed by ");
         signal_name(u64::from(wtermsig(status)), &mut line);
     }
     output::whole(&format!("{}+++ {} +++", prefix(task), line.text()));
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,6 @@
 //! poll, select, epoll.
 
-use std::fmt::Write;
-
 use abi::poll::{EpollEvent, PollFd};
-use abi::time::Timeval;
 
 use super::super::line::Line;
 use super::address;
@@ -30,7 +27,7 @@ values! {
 pub fn poll_fds(raw: u64, line: &mut Line<'_>) {
     let count = line.next_arg();
     line.array(raw, count, |fd: &PollFd, line| {
-        let _ = write!(line, "{{fd={}, events=", fd.fd);
+        write!(line, "{{fd={}, events=", fd.fd);
         poll_events(u64::from(fd.events), line);
         line.put("}");
     });
@@ -38,7 +35,7 @@ pub fn poll_fds(raw: u64, line: &mut Line<'_>) {
 
 /// The result of poll(2): what is ready.
 pub fn poll_result(ready: u64, line: &mut Line<'_>) {
-    let _ = write!(line, "{ready}");
+    write!(line, "{ready}");
     if ready == 0 {
         return line.put(" (Timeout)");
     }
@@ -47,8 +44,7 @@ pub fn poll_result(ready: u64, line: &mut Line<'_>) {
     for index in 0..line.arg(1).min(1024) {
         let at = line.arg(0).wrapping_add(index * size_of::<PollFd>() as u64);
         let Some(fd) = line.read::<PollFd>(at).filter(|fd| fd.revents != 0) else { continue };
-        let _ =
-            write!(line, "{}{{fd={}, revents=", if core::mem::take(&mut first) { "" } else { ", " }, fd.fd);
+        write!(line, "{}{{fd={}, revents=", if core::mem::take(&mut first) { "" } else { ", " }, fd.fd);
         poll_events(u64::from(fd.revents), line);
         line.put("}");
     }
@@ -62,7 +58,7 @@ fn fd_members(raw: u64, line: &mut Line<'_>) {
     for fd in 0..highest {
         let Some(byte) = line.read::<u8>(raw.wrapping_add(fd / 8)) else { break };
         if byte >> (fd % 8) & 1 != 0 {
-            let _ = write!(line, "{}{fd}", if core::mem::take(&mut first) { "" } else { " " });
+            write!(line, "{}{fd}", if core::mem::take(&mut first) { "" } else { " " });
         }
     }
     line.put("]");
@@ -73,29 +69,24 @@ pub fn fd_set(raw: u64, line: &mut Line<'_>) {
     if raw == 0 { address(raw, line) } else { fd_members(raw, line) }
 }
 
-/// The result of select(2): what is ready, and the time left of its own timeout.
+/// The result of select(2): what is ready.
 pub fn select_result(ready: u64, line: &mut Line<'_>) {
-    let _ = write!(line, "{ready}");
+    write!(line, "{ready}");
     if ready == 0 {
         return line.put(" (Timeout)");
     }
     let sets = [("in", line.arg(1)), ("out", line.arg(2)), ("exc", line.arg(3))];
     for (nth, (name, set)) in sets.into_iter().filter(|(_, set)| *set != 0).enumerate() {
-        let _ = write!(line, "{}{name} ", if nth == 0 { " (" } else { ", " });
+        write!(line, "{}{name} ", if nth == 0 { " (" } else { ", " });
         fd_members(set, line);
     }
     line.put(")");
 }
 
-/// The timeout of select(2).
-pub fn select_timeout(raw: u64, line: &mut Line<'_>) {
-    line.object(raw, |time: &Timeval, line| super::timeval_fields(time, line));
-}
-
 fn epoll_event_fields(event: &EpollEvent, line: &mut Line<'_>) {
     line.put("{events=");
     epoll_mask(u64::from(event.events), line);
-    let _ = write!(line, ", data={:#x}}}", { event.data });
+    write!(line, ", data={:#x}}}", { event.data });
 }
 
 /// `struct epoll_event`

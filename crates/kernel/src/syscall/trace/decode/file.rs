@@ -1,7 +1,5 @@
 //! Files: opening, reading, attributes, descriptors.
 
-use std::fmt::Write;
-
 use abi::fcntl::{__O_TMPFILE, Flock, O_CREAT, OpenFlags, OpenHow};
 use abi::stat::{S_IFMT, Stat, Statfs, Statx, major, minor};
 use abi::uio::Iovec;
@@ -119,7 +117,7 @@ pub fn file_mode(raw: u64, line: &mut Line<'_>) {
 
 /// A device number.
 pub fn device(raw: u64, line: &mut Line<'_>) {
-    let _ = write!(line, "makedev({:#x}, {:#x})", major(raw), minor(raw));
+    write!(line, "makedev({:#x}, {:#x})", major(raw), minor(raw));
 }
 
 /// `struct stat`
@@ -131,7 +129,7 @@ pub fn stat_buf(raw: u64, line: &mut Line<'_>) {
             line.put(", st_rdev=");
             device(stat.st_rdev, line);
         } else {
-            let _ = write!(line, ", st_size={}", stat.st_size);
+            write!(line, ", st_size={}", stat.st_size);
         }
         line.put(", ...}");
     });
@@ -144,7 +142,7 @@ pub fn statx_buf(raw: u64, line: &mut Line<'_>) {
         statx_mask(u64::from(stat.stx_mask), line);
         line.put(", stx_mode=");
         file_mode(u64::from(stat.stx_mode), line);
-        let _ = write!(line, ", stx_size={}, ...}}", stat.stx_size);
+        write!(line, ", stx_size={}, ...}}", stat.stx_size);
     });
 }
 
@@ -153,8 +151,7 @@ pub fn statfs_buf(raw: u64, line: &mut Line<'_>) {
     line.object(raw, |fs: &Statfs, line| {
         line.put("{f_type=");
         fs_type(fs.f_type as u64, line);
-        let _ =
-            write!(line, ", f_bsize={}, f_blocks={}, f_bfree={}, ...}}", fs.f_bsize, fs.f_blocks, fs.f_bfree);
+        write!(line, ", f_bsize={}, f_blocks={}, f_bfree={}, ...}}", fs.f_bsize, fs.f_blocks, fs.f_bfree);
     });
 }
 
@@ -164,7 +161,7 @@ pub(super) fn segments(raw: u64, count: u64, moved: u64, line: &mut Line<'_>) {
     line.array(raw, count, |iov: &Iovec, line| {
         line.put("{iov_base=");
         line.bytes(iov.iov_base, iov.iov_len.min(left));
-        let _ = write!(line, ", iov_len={}}}", iov.iov_len);
+        write!(line, ", iov_len={}}}", iov.iov_len);
         left = left.saturating_sub(iov.iov_len);
     });
 }
@@ -192,7 +189,7 @@ pub fn dirents(raw: u64, line: &mut Line<'_>) {
         at += u64::from(record);
         count += 1;
     }
-    let _ = write!(line, " /* {count} entries */");
+    write!(line, " /* {count} entries */");
 }
 
 /// The argument of fcntl(2).
@@ -207,7 +204,7 @@ pub fn fcntl_arg(raw: u64, line: &mut Line<'_>) {
         F_SETLEASE => lock_type(raw, line),
         F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => line.object(raw, flock),
         F_DUPFD | F_DUPFD_CLOEXEC | F_SETOWN | F_SETPIPE_SZ | F_DUPFD_QUERY => {
-            let _ = write!(line, "{}", raw as i32);
+            write!(line, "{}", raw as i32);
         }
         _ => address(raw, line),
     }
@@ -218,7 +215,7 @@ fn flock(lock: &Flock, line: &mut Line<'_>) {
     lock_type(lock.l_type as u64, line);
     line.put(", l_whence=");
     whence(lock.l_whence as u64, line);
-    let _ = write!(line, ", l_start={}, l_len={}}}", lock.l_start, lock.l_len);
+    write!(line, ", l_start={}, l_len={}}}", lock.l_start, lock.l_len);
 }
 
 /// The result of fcntl(2).
@@ -230,7 +227,7 @@ pub fn fcntl_result(value: u64, line: &mut Line<'_>) {
         F_GET_SEALS => seals,
         _ => return super::signed(value, line),
     };
-    let _ = write!(line, "{value:#x} (flags ");
+    write!(line, "{value:#x} (flags ");
     show(value, line);
     line.put(")");
 }

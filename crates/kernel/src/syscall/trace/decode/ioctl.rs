@@ -1,7 +1,5 @@
 //! ioctl(2): names of requests, and the few arguments that tell something.
 
-use std::fmt::Write;
-
 use abi::ioctl::{FIONBIO, FIONREAD};
 use abi::tty::{
     TCGETS, TCSETS, TCSETSF, TCSETSW, TIOCGPGRP, TIOCGPTN, TIOCGSID, TIOCGWINSZ, TIOCOUTQ, TIOCSPGRP,
@@ -52,7 +50,7 @@ pub fn ioctl_arg(raw: u64, line: &mut Line<'_>) {
     match line.arg(1) as u32 {
         TCGETS | TCSETS | TCSETSW | TCSETSF => line.object(raw, termios),
         TIOCGWINSZ | TIOCSWINSZ => line.object(raw, |size: &Winsize, line| {
-            let _ = write!(
+            write!(
                 line,
                 "{{ws_row={}, ws_col={}, ws_xpixel={}, ws_ypixel={}}}",
                 size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel
@@ -68,7 +66,7 @@ pub fn ioctl_arg(raw: u64, line: &mut Line<'_>) {
 /// The speed and the flags that one looks for first.
 fn termios(termios: &Termios, line: &mut Line<'_>) {
     use abi::tty::{CBAUD, ECHO, ICANON, ICRNL, ISIG, IXON, OPOST};
-    let _ = write!(line, "{{speed={:#o}", termios.c_cflag & CBAUD);
+    write!(line, "{{speed={:#o}", termios.c_cflag & CBAUD);
     let shown = [
         (termios.c_iflag, ICRNL, "icrnl"),
         (termios.c_iflag, IXON, "ixon"),
@@ -78,7 +76,7 @@ fn termios(termios: &Termios, line: &mut Line<'_>) {
         (termios.c_lflag, ECHO, "echo"),
     ];
     for (flags, bit, name) in shown {
-        let _ = write!(line, " {}{name}", if flags & bit == 0 { "-" } else { "" });
+        write!(line, " {}{name}", if flags & bit == 0 { "-" } else { "" });
     }
     line.put(" ...}");
 }

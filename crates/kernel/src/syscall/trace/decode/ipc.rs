@@ -1,7 +1,5 @@
 //! Futexes and System V IPC.
 
-use std::fmt::Write;
-
 use abi::futex::{
     FUTEX_CLOCK_REALTIME, FUTEX_CMD_MASK, FUTEX_CMP_REQUEUE, FUTEX_CMP_REQUEUE_PI, FUTEX_LOCK_PI,
     FUTEX_LOCK_PI2, FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAIT_REQUEUE_PI,
@@ -53,7 +51,7 @@ pub fn futex_timeout(raw: u64, line: &mut Line<'_>) {
             super::timespec(raw, line);
         }
         FUTEX_REQUEUE | FUTEX_CMP_REQUEUE | FUTEX_CMP_REQUEUE_PI | FUTEX_WAKE_OP => {
-            let _ = write!(line, "{}", raw as i32);
+            write!(line, "{}", raw as i32);
         }
         FUTEX_WAKE_BITSET => address(raw, line),
         _ => line.omit(),
@@ -79,7 +77,7 @@ pub fn futex_value3(raw: u64, line: &mut Line<'_>) {
     match command(line) {
         FUTEX_WAIT_BITSET | FUTEX_WAKE_BITSET if raw as u32 == u32::MAX => line.put("FUTEX_BITSET_MATCH_ANY"),
         FUTEX_WAIT_BITSET | FUTEX_WAKE_BITSET | FUTEX_WAKE_OP | FUTEX_CMP_REQUEUE | FUTEX_CMP_REQUEUE_PI => {
-            let _ = write!(line, "{:#x}", raw as u32);
+            write!(line, "{:#x}", raw as u32);
         }
         _ => line.omit(),
     }
@@ -87,7 +85,7 @@ pub fn futex_value3(raw: u64, line: &mut Line<'_>) {
 
 /// A key of System V IPC.
 pub fn ipc_key(raw: u64, line: &mut Line<'_>) {
-    let _ = if raw as u32 == 0 { write!(line, "IPC_PRIVATE") } else { write!(line, "{:#x}", raw as u32) };
+    if raw as u32 == 0 { write!(line, "IPC_PRIVATE") } else { write!(line, "{:#x}", raw as u32) }
 }
 
 /// The flags and mode of shmget(2), semget(2), msgget(2).
@@ -104,7 +102,7 @@ pub fn ipc_flags(raw: u64, line: &mut Line<'_>) {
 pub fn sembufs(raw: u64, line: &mut Line<'_>) {
     let count = line.next_arg();
     line.array(raw, count, |op: &Sembuf, line| {
-        let _ = write!(line, "{{{}, {}, ", op.sem_num, op.sem_op);
+        write!(line, "{{{}, {}, ", op.sem_num, op.sem_op);
         semop_flags(u64::from(op.sem_flg), line);
         line.put("}");
     });

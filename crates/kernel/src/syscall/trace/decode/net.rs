@@ -1,7 +1,5 @@
 //! Sockets.
 
-use std::fmt::Write;
-
 use abi::net::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, Msghdr, SOCK_TYPE_MASK, SOL_SOCKET, SockaddrStorage};
 
 use super::super::line::Line;
@@ -101,7 +99,7 @@ fn show_sockaddr(raw: u64, len: u64, line: &mut Line<'_>) {
         },
         AF_INET if data.len() >= 6 => {
             let port = u16::from_be_bytes([data[0], data[1]]);
-            let _ = write!(
+            write!(
                 line,
                 ", sin_port=htons({port}), sin_addr=inet_addr(\"{}.{}.{}.{}\")",
                 data[2], data[3], data[4], data[5]
@@ -111,12 +109,11 @@ fn show_sockaddr(raw: u64, len: u64, line: &mut Line<'_>) {
             let port = u16::from_be_bytes([data[0], data[1]]);
             let mut octets = [0; 16];
             octets.copy_from_slice(&data[6..22]);
-            let _ =
-                write!(line, ", sin6_port=htons({port}), sin6_addr=\"{}\"", std::net::Ipv6Addr::from(octets));
+            write!(line, ", sin6_port=htons({port}), sin6_addr=\"{}\"", std::net::Ipv6Addr::from(octets));
         }
         AF_NETLINK if data.len() >= 10 => {
             let word = |at: usize| u32::from_ne_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
-            let _ = write!(line, ", nl_pid={}, nl_groups={:08x}", word(2), word(6));
+            write!(line, ", nl_pid={}, nl_groups={:08x}", word(2), word(6));
         }
         _ => {
             line.put(", sa_data=");
@@ -143,10 +140,9 @@ pub fn sockaddr_got(raw: u64, line: &mut Line<'_>) {
 fn show_msghdr(msg: &Msghdr, moved: u64, line: &mut Line<'_>) {
     line.put("{msg_name=");
     show_sockaddr(msg.msg_name, msg.msg_namelen.max(0) as u64, line);
-    let _ = write!(line, ", msg_namelen={}, msg_iov=", msg.msg_namelen);
+    write!(line, ", msg_namelen={}, msg_iov=", msg.msg_namelen);
     segments(msg.msg_iov, msg.msg_iovlen, moved, line);
-    let _ =
-        write!(line, ", msg_iovlen={}, msg_controllen={}, msg_flags=", msg.msg_iovlen, msg.msg_controllen);
+    write!(line, ", msg_iovlen={}, msg_controllen={}, msg_flags=", msg.msg_iovlen, msg.msg_controllen);
     msg_flags(u64::from(msg.msg_flags), line);
     line.put("}");
 }

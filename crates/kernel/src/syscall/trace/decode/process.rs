@@ -1,7 +1,5 @@
 //! Processes: clone, exec, wait, prctl, limits.
 
-use std::fmt::Write;
-
 use abi::resource::{RLIM_INFINITY, Rlimit, Rusage};
 use abi::sched::{CSIGNAL, CloneArgs};
 use abi::utsname::Utsname;
@@ -105,16 +103,16 @@ pub fn clone_args(raw: u64, line: &mut Line<'_>) {
             [("pidfd", args.pidfd), ("child_tid", args.child_tid), ("parent_tid", args.parent_tid)]
         {
             if value != 0 {
-                let _ = write!(line, ", {name}={value:#x}");
+                write!(line, ", {name}={value:#x}");
             }
         }
         line.put(", exit_signal=");
         signal_name(args.exit_signal, line);
         line.put(", stack=");
         address(args.stack, line);
-        let _ = write!(line, ", stack_size={:#x}", args.stack_size);
+        write!(line, ", stack_size={:#x}", args.stack_size);
         if args.tls != 0 {
-            let _ = write!(line, ", tls={:#x}", args.tls);
+            write!(line, ", tls={:#x}", args.tls);
         }
         line.put("}");
     });
@@ -131,7 +129,7 @@ pub fn envp(raw: u64, line: &mut Line<'_>) {
     let count = strings(raw, line);
     address(raw, line);
     if raw != 0 {
-        let _ = write!(line, " /* {count} vars */");
+        write!(line, " /* {count} vars */");
     }
 }
 
@@ -157,7 +155,7 @@ pub fn wait_status(raw: u64, line: &mut Line<'_>) {
             signal_name(wexitstatus(status) as u64, line);
             line.put("}]");
         } else if wifexited(status) {
-            let _ = write!(line, "[{{WIFEXITED(s) && WEXITSTATUS(s) == {}}}]", wexitstatus(status));
+            write!(line, "[{{WIFEXITED(s) && WEXITSTATUS(s) == {}}}]", wexitstatus(status));
         } else {
             line.put("[{WIFSIGNALED(s) && WTERMSIG(s) == ");
             signal_name(u64::from(wtermsig(status)), line);
@@ -189,11 +187,11 @@ pub fn rlimit(raw: u64, line: &mut Line<'_>) {
 }
 
 fn limit_value(value: u64, line: &mut Line<'_>) {
-    let _ = match value {
+    match value {
         RLIM_INFINITY => write!(line, "RLIM64_INFINITY"),
         value if value > 1024 && value % 1024 == 0 => write!(line, "{}*1024", value / 1024),
         value => write!(line, "{value}"),
-    };
+    }
 }
 
 /// The second argument of prctl(2).

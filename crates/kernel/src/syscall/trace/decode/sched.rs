@@ -1,7 +1,5 @@
 //! Scheduling and the system as a whole.
 
-use std::fmt::Write;
-
 use abi::sched::{SCHED_RESET_ON_FORK, SchedParam};
 
 use super::super::line::Line;
@@ -49,14 +47,14 @@ pub fn policy(raw: u64, line: &mut Line<'_>) {
 
 /// The result of sched_getscheduler(2).
 pub fn policy_result(raw: u64, line: &mut Line<'_>) {
-    let _ = write!(line, "{raw} (");
+    write!(line, "{raw} (");
     policy(raw, line);
     line.put(")");
 }
 
 /// `struct sched_param`
 pub fn sched_param(raw: u64, line: &mut Line<'_>) {
-    line.object(raw, |param: &SchedParam, line| drop(write!(line, "[{}]", param.sched_priority)));
+    line.object(raw, |param: &SchedParam, line| write!(line, "[{}]", param.sched_priority));
 }
 
 /// A set of processors: its size is the argument before.
@@ -73,7 +71,7 @@ pub fn cpu_set(raw: u64, line: &mut Line<'_>) {
     line.put("[");
     let members = (0..words.len() * 64).filter(|i| words[i / 64] >> (i % 64) & 1 != 0);
     for (nth, member) in members.enumerate() {
-        let _ = write!(line, "{}{member}", if nth > 0 { " " } else { "" });
+        write!(line, "{}{member}", if nth > 0 { " " } else { "" });
     }
     line.put("]");
 }

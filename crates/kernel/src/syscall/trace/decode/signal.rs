@@ -1,7 +1,5 @@
 //! Signals.
 
-use std::fmt::Write;
-
 use abi::signal::{SIG_DFL, SIG_IGN, SIGRTMIN, SigAction, SigAltStack, SigInfo, SigSet};
 
 use super::super::line::Line;
@@ -38,11 +36,11 @@ values! {
 /// A signal: `SIGCHLD`, `SIGRT_1`, or the number.
 pub fn signal_name(raw: u64, line: &mut Line<'_>) {
     let sig = raw as u32;
-    let _ = match abi::signal::name(sig) {
+    match abi::signal::name(sig) {
         Some(name) => write!(line, "SIG{name}"),
         None if (SIGRTMIN..=abi::signal::NSIG).contains(&sig) => write!(line, "SIGRT_{}", sig - SIGRTMIN),
         None => write!(line, "{}", raw as i32),
-    };
+    }
 }
 
 /// A set: `[INT CHLD]`, or `~[KILL]` where most are in it.
@@ -52,10 +50,10 @@ pub fn sigset_members(set: SigSet, line: &mut Line<'_>) {
     line.put(if inverted { "~[" } else { "[" });
     for (nth, sig) in shown.iter().enumerate() {
         let gap = if nth > 0 { " " } else { "" };
-        let _ = match abi::signal::name(sig) {
+        match abi::signal::name(sig) {
             Some(name) => write!(line, "{gap}{name}"),
             None => write!(line, "{gap}RT_{}", sig - SIGRTMIN),
-        };
+        }
     }
     line.put("]");
 }
@@ -79,7 +77,7 @@ pub fn sigaction(raw: u64, line: &mut Line<'_>) {
         line.put(", sa_flags=");
         sa_flags(action.flags, line);
         if action.restorer != 0 {
-            let _ = write!(line, ", sa_restorer={:#x}", action.restorer);
+            write!(line, ", sa_restorer={:#x}", action.restorer);
         }
         line.put("}");
     });
@@ -92,7 +90,7 @@ pub fn sigaltstack(raw: u64, line: &mut Line<'_>) {
         address(stack.ss_sp, line);
         line.put(", ss_flags=");
         ss_flags(u64::from(stack.ss_flags), line);
-        let _ = write!(line, ", ss_size={}}}", stack.ss_size);
+        write!(line, ", ss_size={}}}", stack.ss_size);
     });
 }
 
@@ -121,25 +119,25 @@ pub fn siginfo_fields(info: &SigInfo, line: &mut Line<'_>) {
         SIGILL => code_of_ill(code, line),
         SIGFPE => code_of_fpe(code, line),
         SIGTRAP => code_of_trap(code, line),
-        _ => drop(write!(line, "{}", info.si_code)),
+        _ => write!(line, "{}", info.si_code),
     }
-    let _ = match info.si_code {
+    match info.si_code {
         SI_TIMER => write!(line, ", si_timerid={}, si_overrun={}", info.si_timerid(), info.si_overrun()),
-        SI_KERNEL => Ok(()),
+        SI_KERNEL => {}
         code if code <= 0 => write!(line, ", si_pid={}, si_uid={}", info.si_pid(), info.si_uid()),
         _ if signo == SIGCHLD => write!(line, ", si_pid={}, si_uid={}", info.si_pid(), info.si_uid()),
         _ if fault => write!(line, ", si_addr={:#x}", info.si_addr()),
-        _ => Ok(()),
-    };
+        _ => {}
+    }
     if signo == SIGCHLD && info.si_code > 0 && info.si_code != SI_KERNEL {
         line.put(", si_status=");
         match info.si_code {
-            CLD_EXITED => drop(write!(line, "{}", info.si_status())),
+            CLD_EXITED => write!(line, "{}", info.si_status()),
             _ => signal_name(info.si_status() as u64, line),
         }
     }
     if info.si_code == SI_QUEUE {
-        let _ = write!(line, ", si_value={:#x}", info.si_value());
+        write!(line, ", si_value={:#x}", info.si_value());
     }
     line.put("}");
 }

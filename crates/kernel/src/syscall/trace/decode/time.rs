@@ -1,7 +1,5 @@
 //! Clocks and timers.
 
-use std::fmt::Write;
-
 use abi::stat::{UTIME_NOW, UTIME_OMIT};
 use abi::time::{Itimerspec, Itimerval, Timespec, Timeval, Utimbuf};
 
@@ -24,11 +22,11 @@ values! {
 }
 
 pub(super) fn timespec_fields(time: &Timespec, line: &mut Line<'_>) {
-    let _ = write!(line, "{{tv_sec={}, tv_nsec={}}}", time.tv_sec, time.tv_nsec);
+    write!(line, "{{tv_sec={}, tv_nsec={}}}", time.tv_sec, time.tv_nsec);
 }
 
 pub(super) fn timeval_fields(time: &Timeval, line: &mut Line<'_>) {
-    let _ = write!(line, "{{tv_sec={}, tv_usec={}}}", time.tv_sec, time.tv_usec);
+    write!(line, "{{tv_sec={}, tv_usec={}}}", time.tv_sec, time.tv_usec);
 }
 
 /// `struct timespec`
@@ -86,7 +84,7 @@ pub fn utime_vals(raw: u64, line: &mut Line<'_>) {
 /// `struct utimbuf`
 pub fn utimbuf(raw: u64, line: &mut Line<'_>) {
     line.object(raw, |times: &Utimbuf, line| {
-        drop(write!(line, "{{actime={}, modtime={}}}", times.actime, times.modtime))
+        write!(line, "{{actime={}, modtime={}}}", times.actime, times.modtime);
     });
 }
 
