@@ -19,7 +19,7 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
     let may_reboot = !params.noreboot;
     refuse_missing_devices(&params.unsupported)?;
     let umid = Umid::claim(params.umid.as_deref(), params.uml_dir.as_deref())?;
-    let outcome = machine::boot(config(params, words.join(" "))?, may_reboot, Some(&umid));
+    let outcome = machine::boot(config(params, words.join(" "))?, may_reboot, Some(&umid), None);
     drop(umid);
     outcome
 }

@@ -1,5 +1,7 @@
 //! Kernel parameters, bootparam(7): `name=value` words that the kernel knows; the others go to init.
 
+use crate::syscall::CallSet;
+
 /// What a kernel command line says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params {
@@ -30,7 +32,7 @@ pub struct Params {
     /// `quiet`, `debug`, `loglevel=`
     pub loglevel: Option<u8>,
     /// `ruml.trace[=CALLS]`
-    pub trace: Option<Vec<String>>,
+    pub trace: Option<CallSet>,
     /// `conN=`, `con=`, as given.
     pub consoles: Vec<(Option<u32>, String)>,
     /// `hostfs=`
@@ -94,9 +96,7 @@ impl Params {
             ("quiet", None) => self.loglevel = Some(4),
             ("debug", None) => self.loglevel = Some(8),
             ("noreboot", None) => self.noreboot = true,
-            ("ruml.trace", calls) => {
-                self.trace = Some(calls.map_or(Vec::new(), |c| c.split(',').map(str::to_owned).collect()));
-            }
+            ("ruml.trace", calls) => self.trace = Some(CallSet::parse(calls.unwrap_or_default())?),
             // Words that other kernels know and that change nothing here.
             ("console" | "devfs" | "stderr" | "earlyprintk" | "rootwait" | "rootdelay", _) => {}
             _ if self.console(name, value) => {}
@@ -181,5 +181,6 @@ mod tests {
     fn a_wrong_value_is_an_error() {
         assert!(Params::parse(["mem=lots"]).is_err());
         assert!(Params::parse(["ncpus=-1"]).is_err());
+        assert!(Params::parse(["ruml.trace=opnat"]).is_err());
     }
 }
