@@ -325,11 +325,7 @@ pub const CASES: &[Case] = &[
             Exact("0\n"),
         )
     },
-    Case {
-        needs: &["/usr/bin/python3"],
-        job: Job::Driver("stdio.py", &[]),
-        ..sh("stdio", "", Any)
-    },
+    Case { needs: &["/usr/bin/python3"], job: Job::Driver("stdio.py", &[]), ..sh("stdio", "", Any) },
     Case {
         needs: &["/usr/bin/python3"],
         job: Job::Driver("jobcontrol.py", &[]),
