@@ -21,7 +21,9 @@ With kernel parameters it boots as User-Mode Linux does:
   init=PROGRAM rdinit=PROGRAM
                           first program
   con0=fd:IN,fd:OUT       console on host descriptors; null for none
-  umid=NAME hostname=NAME ro rw quiet debug loglevel=N panic=SECONDS noreboot
+  umid=NAME uml_dir=FOLDER
+                          where the machine's pid file is (~/.uml/NAME)
+  hostname=NAME ro rw quiet debug loglevel=N panic=SECONDS noreboot
   ruml.trace[=CALL,…]     print syscalls as they are made
 Other words go to init: K=V to its environment, the rest to its arguments.
 

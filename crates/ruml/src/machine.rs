@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use crate::umid::Umid;
 use kernel::boot::{self, Config, Outcome, Stdio};
 
 /// Exit code of an error of ruml itself, as docker and env have it.
@@ -70,13 +71,18 @@ fn log_to_stderr() {
     kernel::printk::set_trace_sink(Some(Box::new(write)));
 }
 
-/// Boots and waits for the end. On a reboot the same command line starts anew.
-pub fn boot(config: Config, may_reboot: bool) -> Result<u8, String> {
+/// Boots and waits for the end. On a reboot the same command line starts anew, and claims its `umid` again.
+pub fn boot(config: Config, may_reboot: bool, umid: Option<&Umid>) -> Result<u8, String> {
     log_to_stderr();
     match boot::run(config)? {
         Outcome::Exit(code) => Ok(u8::try_from(code & 0xff).unwrap_or(EXIT_RUML)),
         Outcome::PowerOff => Ok(0),
-        Outcome::Reboot if may_reboot => Err(host::machine::restart()),
+        Outcome::Reboot if may_reboot => {
+            if let Some(umid) = umid {
+                umid.release();
+            }
+            Err(host::machine::restart())
+        }
         Outcome::Reboot => Ok(0),
         Outcome::Panic => Ok(134),
     }

@@ -16,7 +16,7 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
         print!("{}", help::RUN);
         return Ok(0);
     };
-    machine::boot(options.config()?, false)
+    machine::boot(options.config()?, false, None)
 }
 
 struct Options {

@@ -37,6 +37,10 @@ pub struct Params {
     pub hostfs: Option<String>,
     /// `noreboot`
     pub noreboot: bool,
+    /// `uml_dir=`
+    pub uml_dir: Option<String>,
+    /// Words for devices of User-Mode Linux that this version doesn't have: disks, networks, serial lines.
+    pub unsupported: Vec<String>,
     /// Words for init's arguments, in order; everything after `--` among them.
     pub init_args: Vec<String>,
     /// `K=V` words for init's environment.
@@ -82,6 +86,7 @@ impl Params {
             ("rdinit", Some(_)) => self.rdinit = Some(text()?),
             ("initrd", Some(_)) => self.initrd = Some(text()?),
             ("umid", Some(_)) => self.umid = Some(text()?),
+            ("uml_dir", Some(_)) => self.uml_dir = Some(text()?),
             ("hostname", Some(_)) => self.hostname = Some(text()?),
             ("hostfs", Some(_)) => self.hostfs = Some(text()?),
             ("panic", Some(v)) => self.panic = Some(number(name, v)?),
@@ -95,6 +100,7 @@ impl Params {
             // Words that other kernels know and that change nothing here.
             ("console" | "devfs" | "stderr" | "earlyprintk" | "rootwait" | "rootdelay", _) => {}
             _ if self.console(name, value) => {}
+            (_, Some(_)) if is_uml_device(name) => self.unsupported.push(word.to_owned()),
             // As in Linux: words with a dot belong to modules.
             (_, _) if name.contains('.') => {}
             (_, Some(_)) => self.init_env.push(word.to_owned()),
@@ -112,6 +118,13 @@ impl Params {
         self.consoles.push((number, value.to_owned()));
         true
     }
+}
+
+/// `ubd0=`, `ubdbr=`, `eth1=`, `vec0=`, `ssl=`, `mconsole=`.
+fn is_uml_device(name: &str) -> bool {
+    let numbered =
+        |prefix| name.strip_prefix(prefix).is_some_and(|n: &str| n.bytes().all(|c| c.is_ascii_digit()));
+    name.starts_with("ubd") || ["eth", "vec", "ssl", "mconsole"].iter().any(|p| numbered(*p))
 }
 
 fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
@@ -147,6 +160,13 @@ mod tests {
         assert_eq!(params.init_args, ["single", "a", "b=c"]);
         assert_eq!(params.init_env, ["TERM=vt100"]);
         assert_eq!((params.loglevel, params.read_only), (Some(4), Some(true)));
+    }
+
+    #[test]
+    fn devices_that_are_not_there_are_told_apart_from_words_for_init() {
+        let params = Params::parse("ubd0=root_fs ubdbr=x eth0=daemon ethane=1 ssl=pty".split(' ')).unwrap();
+        assert_eq!(params.unsupported, ["ubd0=root_fs", "ubdbr=x", "eth0=daemon", "ssl=pty"]);
+        assert_eq!(params.init_env, ["ethane=1"]);
     }
 
     #[test]
