@@ -29,4 +29,7 @@ with tempfile.TemporaryDirectory() as d, tempfile.TemporaryDirectory() as other:
     got = run(["--volume", d + ":/v"], "mount --bind /v /mnt 2>/dev/null; chroot /v /bin/true 2>/dev/null; echo changed >/v/rel; cat /v/../v/moved")
     if open(other + "/secret").read() != "secret":
         sys.exit("a link led the guest out of the volume")
+got = run(["--volume", "/:/host"], "ls -A /host/proc | wc -l; cat /host/proc/self/maps 2>/dev/null || echo hidden; ls /host/etc/passwd; umount -l /proc && ls -A /proc | wc -l")
+if got != "0\nhidden\n/host/etc/passwd\n0":
+    sys.exit("the host's /proc shows: %r" % got)
 print("PASS")

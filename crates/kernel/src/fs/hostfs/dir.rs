@@ -9,7 +9,7 @@ use abi::fcntl::SEEK_SET;
 use super::file::with_buffer;
 use super::node::Node;
 use crate::sync::Mutex;
-use crate::vfs::{DirEmit, File, FileOps, IovDest, Readdir};
+use crate::vfs::{DirEmit, File, FileOps, IovDest, Readdir, emit_dots};
 
 /// Bytes of entries that one host call brings: what libc asks for, so that a guest's buffer takes just as many.
 const BATCH: usize = 32 << 10;
@@ -64,5 +64,19 @@ impl FileOps for HostDir {
 
     fn fsync(&self, _: &File, data_only: bool) -> Result<()> {
         host::fs::fsync(self.fd.as_fd(), data_only)
+    }
+}
+
+/// An open directory that shows nothing: the host's /proc.
+pub(super) struct EmptyDir;
+
+impl FileOps for EmptyDir {
+    fn read(&self, _: &File, _: &mut IovDest<'_>, _: &mut u64) -> Result<usize> {
+        Err(abi::errno::EISDIR)
+    }
+
+    fn iterate(&self, file: &File, pos: &mut u64, emit: Readdir<'_>) -> Result<()> {
+        emit_dots(file, pos, emit);
+        Ok(())
     }
 }

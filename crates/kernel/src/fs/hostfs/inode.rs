@@ -13,9 +13,9 @@ use abi::stat::{UTIME_NOW, UTIME_OMIT};
 use abi::time::Timespec;
 
 use super::Cache;
-use super::dir::HostDir;
+use super::dir::{EmptyDir, HostDir};
 use super::file::HostFile;
-use super::node::{Node, stale};
+use super::node::{Node, device_of, stale};
 use super::place::Place;
 use crate::vfs::{FileOps, FileType, Inode, InodeOps, Kstat, NewInode, SetAttr, SetTime, SuperBlock};
 
@@ -104,10 +104,16 @@ impl InodeOps for HostInode {
     }
 
     fn lookup(&self, dir: &Arc<Inode>, name: &[u8]) -> Result<Arc<Inode>> {
+        if self.0.fs.hides(self.0.device()) {
+            return Err(ENOENT);
+        }
         let path = self.0.path_to(Some(name))?;
         let fs = &self.0.fs;
         let fd = host::fs::open_beneath(fs.root.as_fd(), &path, O_PATH, 0).map_err(stale)?;
         let stat = host::fs::statx(fd.as_fd())?;
+        if device_of(&stat) != self.0.device() {
+            fs.crossed(&fd, device_of(&stat))?;
+        }
         fs.inode(&dir.sb, &stat, Place::Name((self.0.clone(), name.into())))
     }
 
@@ -250,12 +256,14 @@ impl InodeOps for HostInode {
 
     fn open(&self, inode: &Arc<Inode>, flags: OpenFlags) -> Result<Box<dyn FileOps>> {
         match inode.kind {
+            FileType::Dir if self.0.fs.hides(self.0.device()) => Ok(Box::new(EmptyDir)),
             FileType::Dir => {
                 let (fd, _) = self.0.open(O_RDONLY | O_DIRECTORY)?;
                 let fd = Arc::new(fd);
                 self.0.add_handle(&fd, false);
                 Ok(Box::new(HostDir::new(self.0.clone(), fd)))
             }
+            FileType::Regular if self.0.fs.hides(self.0.device()) => Err(EACCES),
             FileType::Regular => Ok(Box::new(HostFile::open(&self.0, flags)?)),
             FileType::Symlink => Err(ELOOP),
             _ => Err(ENXIO),

@@ -5,7 +5,7 @@
 //! So an inode holds no descriptor, only its place in the tree (`place.rs`); open files do (`file.rs`, `dir.rs`).
 //! Owners and modes are what the host shows; the guest's permission check comes on top of what the host lets us do, and
 //! the host's EACCES and EPERM pass through. Devices, FIFOs and sockets of the host are shown but are the guest's own
-//! when opened.
+//! when opened. The host's /proc is shown empty: what is in it is neither files nor the guest's business.
 //!
 //! | concept | where |
 //! |---|---|
@@ -34,7 +34,7 @@ use abi::Result;
 use abi::errno::{EINVAL, EPERM};
 use abi::fcntl::O_RDONLY;
 use abi::mount::MS_RDONLY;
-use abi::stat::{HOSTFS_SUPER_MAGIC, Statfs};
+use abi::stat::{HOSTFS_SUPER_MAGIC, PROC_SUPER_MAGIC, Statfs};
 use hashbrown::HashMap;
 
 use crate::sync::{SpinLock, rank};
@@ -81,6 +81,8 @@ pub(super) struct HostFs {
     /// Whether owners can be set: the host lets root alone.
     privileged: bool,
     nodes: SpinLock<HashMap<Key, Known>>,
+    /// Host devices that are its /proc: never entered.
+    procs: SpinLock<Vec<u64>>,
     /// Host devices below the root beside the root's own, for distinct inode numbers.
     devices: SpinLock<Vec<u64>>,
 }
@@ -108,11 +110,15 @@ pub fn mount(path: &[u8], flags: u32, options: Options) -> Result<Arc<SuperBlock
 
 fn mount_fd(root: OwnedFd, source: &[u8], flags: u32, options: Options) -> Result<Arc<SuperBlock>> {
     let stat = host::fs::statx(root.as_fd())?;
+    if is_proc(&root)? {
+        return Err(EPERM);
+    }
     let fs = Arc::new(HostFs {
         root_dev: node::device_of(&stat),
         root,
         privileged: host::fs::is_privileged(),
         nodes: SpinLock::new(rank::INODE_TABLE, HashMap::new()),
+        procs: SpinLock::new(rank::INODE, Vec::new()),
         devices: SpinLock::new(rank::INODE, Vec::new()),
         options,
     });
@@ -121,6 +127,29 @@ fn mount_fd(root: OwnedFd, source: &[u8], flags: u32, options: Options) -> Resul
     sb.flags.store(flags & MS_RDONLY as u32, Ordering::Relaxed);
     sb.set_root(fs.inode(&sb, &stat, place::Place::Root)?);
     Ok(sb)
+}
+
+/// Whether a descriptor is of the host's /proc, where this very process has its memory and descriptors as files.
+fn is_proc(fd: &OwnedFd) -> Result<bool> {
+    Ok(host::fs::statfs(fd.as_fd())?.f_type == PROC_SUPER_MAGIC)
+}
+
+impl HostFs {
+    /// Whether a directory on device `dev` shows nothing of what the host has there.
+    fn hides(&self, dev: u64) -> bool {
+        dev != self.root_dev && self.procs.lock().contains(&dev)
+    }
+
+    /// A file on another device than its directory was found: looks what file system that is.
+    fn crossed(&self, fd: &OwnedFd, dev: u64) -> Result<()> {
+        if dev != self.root_dev && is_proc(fd)? {
+            let mut procs = self.procs.lock();
+            if !procs.contains(&dev) {
+                procs.push(dev);
+            }
+        }
+        Ok(())
+    }
 }
 
 struct HostSuper(Arc<HostFs>);

@@ -261,6 +261,11 @@ impl Node {
         same
     }
 
+    /// The host's device that it is on.
+    pub(super) fn device(&self) -> u64 {
+        self.key.0
+    }
+
     /// Asks the host for the attributes, unless the cache will do.
     pub(super) fn stat(self: &Arc<Self>) -> Result<Statx> {
         if self.fs.options.cache == Cache::Always {
