@@ -17,13 +17,13 @@ pub fn used() -> u64 {
     USED.load(Ordering::Relaxed)
 }
 
-fn limit() -> u64 {
-    overcommit::total() / 4
-}
-
 /// Whether nothing more should be taken in.
 pub fn is_exhausted() -> bool {
-    used() >= limit()
+    is_beyond(used(), overcommit::total())
+}
+
+fn is_beyond(used: u64, total: u64) -> bool {
+    used >= total / 4
 }
 
 /// Bytes that count until it is dropped.
@@ -64,15 +64,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_until_dropped_and_refuses_beyond_the_limit() {
-        // Other tests' data is small beside it.
-        let most = limit() as usize;
-        let mut all = Kmem::charge(most).unwrap();
-        assert!(is_exhausted());
-        assert_eq!(Kmem::charge(1), Err(ENOMEM));
-        all.set(most / 2);
-        assert!(Kmem::charge(1).is_ok());
-        drop(all);
-        assert!(used() < limit() / 2);
+    fn a_quarter_of_the_memory() {
+        assert!(!is_beyond(255, 1024));
+        assert!(is_beyond(256, 1024));
+    }
+
+    #[test]
+    fn counts_until_dropped() {
+        // More than all other tests together take.
+        const MANY: u64 = 100 << 20;
+        let mut memory = Kmem::charge(1).unwrap();
+        memory.set(MANY as usize);
+        assert!(used() >= MANY);
+        memory.set(1);
+        assert!(used() < MANY);
+        drop(memory);
+        assert!(used() < MANY);
     }
 }
