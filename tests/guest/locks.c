@@ -130,7 +130,9 @@ TEST {
       while (fgets(line, sizeof line, l)) {
         char *at = strstr(line, ino);
         if (!at || !strstr(line, kinds[k]) || (k < 2 && !strstr(line, mine))) continue;
-        printf("%.24s ...%s", strchr(line, ':') + 2, at + strlen(ino));
+        char what[3][16];
+        sscanf(line, "%*s %15s %15s %15s", what[0], what[1], what[2]);
+        printf("%s %s %s %s", what[0], what[1], what[2], at + strlen(ino));
       }
       fclose(l);
     }

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use abi::Result;
-use abi::errno::{EAGAIN, EBADF, EINVAL, ESPIPE};
+use abi::errno::{EAGAIN, EBADF, EINVAL, ENOMEM, ESPIPE};
 use abi::fcntl::{OpenFlags, SPLICE_F_GIFT, SPLICE_F_MORE, SPLICE_F_MOVE, SPLICE_F_NONBLOCK};
 use abi::uio::Iovec;
 
 use super::pipe::{Pipe, SLOT, broken_pipe};
+use crate::mm::kmem::is_exhausted;
 use crate::sync::{Sleep, wait_event, wait_until};
 use crate::task::current;
 use crate::uaccess::{MAX_RW_COUNT, UserPtr, iovec_from_user};
@@ -104,7 +105,7 @@ fn wait_for_input(pipe: &Pipe, nonblock: bool) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the pipe has a free slot. EPIPE with SIGPIPE, EAGAIN, ERESTARTSYS.
+/// Waits until the pipe has a free slot. EPIPE with SIGPIPE, EAGAIN, ENOMEM, ERESTARTSYS.
 fn wait_for_room(pipe: &Pipe, nonblock: bool) -> Result<()> {
     if !pipe.has_room() {
         if nonblock {
@@ -112,7 +113,11 @@ fn wait_for_room(pipe: &Pipe, nonblock: bool) -> Result<()> {
         }
         wait_event(pipe.write_queue(), Sleep::INTERRUPTIBLE, || pipe.has_room().then_some(()))?;
     }
-    if pipe.no_readers() { Err(broken_pipe()) } else { Ok(()) }
+    match () {
+        () if pipe.no_readers() => Err(broken_pipe()),
+        () if is_exhausted() => Err(ENOMEM),
+        () => Ok(()),
+    }
 }
 
 /// Moves bytes until `len` are done or the pipe is empty.

@@ -17,6 +17,7 @@
 mod access;
 mod fault;
 pub mod info;
+pub mod kmem;
 pub mod madvise;
 pub mod mlock;
 pub mod mmap;

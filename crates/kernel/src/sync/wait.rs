@@ -109,7 +109,9 @@ impl WaitQueue {
 
     fn wake_some(&self, events: PollEvents, mut exclusive: usize) {
         self.visit(|who, is_exclusive| {
-            if (!is_exclusive || exclusive > 0) && who.wake(events) && is_exclusive {
+            if !is_exclusive {
+                who.wake(events);
+            } else if exclusive > 0 && who.wake(events) {
                 exclusive -= 1;
             }
             true

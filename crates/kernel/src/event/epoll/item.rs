@@ -3,12 +3,18 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use abi::Result;
+use abi::errno::ENOSPC;
 use abi::poll::{EPOLLEXCLUSIVE, EpollEvent};
 
 use super::{ALWAYS, Eventpoll, PRIVATE_BITS};
+use crate::mm::kmem::Kmem;
 use crate::sync::{PollTable, SpinLock, Wakeable, rank};
 use crate::task::user_count::{Counted, UserCount};
 use crate::vfs::{File, PollEvents};
+
+/// What an item takes, with its places in tables and queues.
+const SIZE: usize = 512;
 
 /// How many items a user may have.
 pub fn max_user_watches() -> usize {
@@ -31,13 +37,15 @@ pub struct Item {
     pub queued: AtomicBool,
     queues: SpinLock<PollTable>,
     _counted: Counted,
+    _memory: Kmem,
 }
 
 impl Item {
-    /// An item that is registered nowhere; none when there are too many.
-    pub fn new(ep: Weak<Eventpoll>, file: &Arc<File>, fd: i32, event: EpollEvent) -> Option<Arc<Item>> {
-        let counted = WATCHES.charge()?;
-        Some(Arc::new_cyclic(|me| Item {
+    /// An item that is registered nowhere; ENOSPC when the user has too many; ENOMEM.
+    pub fn new(ep: Weak<Eventpoll>, file: &Arc<File>, fd: i32, event: EpollEvent) -> Result<Arc<Item>> {
+        let counted = WATCHES.charge().ok_or(ENOSPC)?;
+        let memory = Kmem::charge(SIZE)?;
+        Ok(Arc::new_cyclic(|me| Item {
             me: me.clone(),
             ep,
             file: Arc::downgrade(file),
@@ -47,6 +55,7 @@ impl Item {
             queued: AtomicBool::new(false),
             queues: SpinLock::new(rank::LEAF, PollTable::none()),
             _counted: counted,
+            _memory: memory,
         }))
     }
 

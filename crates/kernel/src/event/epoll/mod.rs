@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use abi::Result;
-use abi::errno::{EEXIST, ENOENT, ENOSPC};
+use abi::errno::{EEXIST, ENOENT};
 use abi::poll::{EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLONESHOT, EPOLLWAKEUP, EpollEvent};
 
 pub use calls::{epoll_create, epoll_create1, epoll_ctl, epoll_pwait, epoll_pwait2, epoll_wait};
@@ -74,7 +74,7 @@ impl Eventpoll {
         if self.items.lock().contains_key(&key) {
             return Err(EEXIST);
         }
-        let item = Item::new(self.me.clone(), file, fd, event).ok_or(ENOSPC)?;
+        let item = Item::new(self.me.clone(), file, fd, event)?;
         self.items.lock().insert(key, item.clone());
         {
             let mut epolls = file.epolls.lock();

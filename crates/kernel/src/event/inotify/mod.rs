@@ -24,6 +24,7 @@ use abi::inotify::{
 pub use calls::{inotify_add_watch, inotify_init, inotify_init1, inotify_rm_watch};
 
 use self::queue::{Event, Queue};
+use crate::mm::kmem::Kmem;
 use crate::sync::{Mutex, PollTable, SpinLock, rank};
 use crate::task::user_count::{Counted, UserCount};
 use crate::uaccess::UserPtr;
@@ -34,6 +35,9 @@ use crate::vfs::{File, FileOps, Inode, InodeWatch, IovDest, PollEvents};
 pub fn limits() -> [usize; 3] {
     [queue::MAX_QUEUED, INSTANCES.limit(), WATCHES.limit()]
 }
+
+/// What a watch takes, with the inode that it keeps.
+const SIZE: usize = 1536;
 
 /// /proc/sys/fs/inotify/max_user_watches.
 static WATCHES: UserCount = UserCount::new(65_536);
@@ -67,6 +71,7 @@ struct Watch {
     /// Removed: events on their way are not told any more.
     dead: AtomicBool,
     _counted: Counted,
+    _memory: Kmem,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -99,6 +104,7 @@ impl Group {
             return Ok(watch.wd);
         }
         let counted = WATCHES.charge().ok_or(ENOSPC)?;
+        let memory = Kmem::charge(SIZE)?;
         let watch = {
             let mut watches = self.watches.lock();
             let wd = watches.free_wd().ok_or(ENOSPC)?;
@@ -110,6 +116,7 @@ impl Group {
                 mask: AtomicU32::new(wanted),
                 dead: AtomicBool::new(false),
                 _counted: counted,
+                _memory: memory,
             });
             watches.by_wd.insert(wd, watch.clone());
             watch

@@ -9,6 +9,7 @@ use abi::errno::{EAGAIN, EINVAL};
 use abi::inotify::{IN_Q_OVERFLOW, InotifyEvent};
 use zerocopy::IntoBytes;
 
+use crate::mm::kmem::Kmem;
 use crate::sync::{Mutex, SpinLock, WaitQueue, rank};
 use crate::vfs::fasync::{Band, FasyncList};
 use crate::vfs::{IovDest, PollEvents};
@@ -57,7 +58,8 @@ impl Event {
 
 /// A bounded queue.
 pub struct Queue {
-    events: SpinLock<VecDeque<Event>>,
+    /// With what each takes.
+    events: SpinLock<VecDeque<(Event, Kmem)>>,
     reading: Mutex<()>,
     waiters: WaitQueue,
     /// Files with O_ASYNC.
@@ -79,15 +81,16 @@ impl Queue {
     pub fn push(&self, event: Event) {
         {
             let mut events = self.events.lock();
-            let event = if events.len() < MAX_QUEUED {
+            let memory = if events.len() < MAX_QUEUED { Kmem::charge(64 + event.size()).ok() } else { None };
+            let event = if memory.is_some() {
                 event
             } else {
                 Event { wd: -1, mask: IN_Q_OVERFLOW, cookie: 0, name: None }
             };
-            if events.back().is_some_and(|last| event.repeats(last)) {
+            if events.back().is_some_and(|(last, _)| event.repeats(last)) {
                 return;
             }
-            events.push_back(event);
+            events.push_back((event, memory.unwrap_or_default()));
         }
         self.waiters.wake(PollEvents::READABLE);
         self.fasync.kill(Band::In);
@@ -105,7 +108,7 @@ impl Queue {
 
     /// What reading everything would give: FIONREAD.
     pub fn bytes(&self) -> usize {
-        self.events.lock().iter().map(Event::size).sum()
+        self.events.lock().iter().map(|(event, _)| event.size()).sum()
     }
 
     /// Gives as many whole events as fit. EAGAIN without any; EINVAL if not even one fits.
@@ -118,7 +121,7 @@ impl Queue {
                 match events.front() {
                     None if done == 0 => return Err(EAGAIN),
                     None => None,
-                    Some(event) if event.size() > dest.remaining() => {
+                    Some((event, _)) if event.size() > dest.remaining() => {
                         if done == 0 {
                             return Err(EINVAL);
                         }
@@ -127,7 +130,7 @@ impl Queue {
                     Some(_) => events.pop_front(),
                 }
             };
-            let Some(event) = next else { return Ok(done) };
+            let Some((event, _)) = next else { return Ok(done) };
             match dest.write(&event.to_bytes()) {
                 Ok(n) => done += n,
                 Err(errno) if done == 0 => return Err(errno),

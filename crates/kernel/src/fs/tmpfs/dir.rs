@@ -17,6 +17,12 @@ pub struct Entries {
     next: u64,
 }
 
+impl Default for Entries {
+    fn default() -> Entries {
+        Entries::new()
+    }
+}
+
 impl Entries {
     /// None yet.
     pub fn new() -> Entries {

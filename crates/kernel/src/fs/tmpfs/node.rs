@@ -168,7 +168,7 @@ impl Node {
         while let Some(inode) = left.pop() {
             let node = Node::of(&inode);
             let old = match &mut node.lock().content {
-                Content::Dir(entries) => core::mem::replace(entries, Entries::new()),
+                Content::Dir(entries) => core::mem::take(entries),
                 _ => continue,
             };
             let mut at = 0;

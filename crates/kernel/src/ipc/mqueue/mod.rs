@@ -21,6 +21,7 @@ use abi::time::Timespec;
 
 use self::fs::MqueueFile;
 use self::queue::{Block, Message, deadline};
+use crate::mm::kmem::Kmem;
 use crate::syscall::UserPath;
 use crate::task::current;
 use crate::uaccess::{UserPtr, copy_from_user, copy_to_user};
@@ -125,10 +126,11 @@ pub fn mq_timedsend(fd: Fd, msg: u64, len: usize, priority: u32, timeout: UserPt
     if len > node.queue.max_size() {
         return Err(EMSGSIZE);
     }
+    let memory = Kmem::charge(64 + len)?;
     let mut data = vec![0; len];
     copy_from_user(msg, &mut data)?;
     let block = if file.nonblock() { Block::No } else { block };
-    node.queue.send(Message { priority, data }, block)?;
+    node.queue.send(Message { priority, data, memory }, block)?;
     node.used();
     Ok(())
 }

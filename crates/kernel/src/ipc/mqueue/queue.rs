@@ -14,6 +14,7 @@ use abi::ipc::MqAttr;
 use abi::signal::{SI_MESGQ, SigInfo};
 use abi::time::Timespec;
 
+use crate::mm::kmem::Kmem;
 use crate::signal;
 use crate::sync::{PollTable, Sleep, SpinLock, WaitQueue, rank, wait_event};
 use crate::task::user_count::Counted;
@@ -29,6 +30,8 @@ pub struct Message {
     pub priority: u32,
     /// Contents.
     pub data: Vec<u8>,
+    /// What it takes.
+    pub memory: Kmem,
 }
 
 /// How long a call may block.
@@ -55,7 +58,7 @@ pub struct Queue {
 
 #[derive(Default)]
 struct State {
-    messages: BTreeMap<u32, VecDeque<Vec<u8>>>,
+    messages: BTreeMap<u32, VecDeque<(Vec<u8>, Kmem)>>,
     count: usize,
     bytes: usize,
     receivers: VecDeque<Arc<Waiter>>,
@@ -80,20 +83,20 @@ impl State {
     fn push(&mut self, message: Message) {
         self.count += 1;
         self.bytes += message.data.len();
-        self.messages.entry(message.priority).or_default().push_back(message.data);
+        self.messages.entry(message.priority).or_default().push_back((message.data, message.memory));
     }
 
     /// The oldest of the highest priority.
     fn pop(&mut self) -> Option<Message> {
         let mut entry = self.messages.last_entry()?;
         let priority = *entry.key();
-        let data = entry.get_mut().pop_front()?;
+        let (data, memory) = entry.get_mut().pop_front()?;
         if entry.get().is_empty() {
             entry.remove();
         }
         self.count -= 1;
         self.bytes -= data.len();
-        Some(Message { priority, data })
+        Some(Message { priority, data, memory })
     }
 }
 
@@ -274,7 +277,7 @@ mod tests {
     use super::*;
 
     fn message(priority: u32, text: &[u8]) -> Message {
-        Message { priority, data: text.to_vec() }
+        Message { priority, data: text.to_vec(), memory: Kmem::default() }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use abi::Result;
-use abi::errno::{EAGAIN, ENOTTY, EPIPE};
+use abi::errno::{EAGAIN, ENOMEM, ENOTTY, EPIPE};
 use abi::fcntl::OpenFlags;
 use abi::signal::{SI_USER, SIGPIPE, SigInfo};
 
@@ -22,7 +22,8 @@ pub use calls::{PIPE_MAX_SIZE, pipe, pipe2};
 pub use fifo::open_fifo;
 pub use ring::{Ring, SLOT};
 
-use crate::sync::{Mutex, MutexGuard, PollTable, WaitQueue};
+use crate::mm::kmem::{self, Kmem};
+use crate::sync::{Mutex, MutexGuard, PollTable, SpinLock, WaitQueue, rank};
 use crate::task::current;
 use crate::uaccess::UserPtr;
 use crate::vfs::fasync::{Band, FasyncList};
@@ -31,6 +32,8 @@ use crate::vfs::{File, FileMode, FileOps, IovDest, IovSource, PollEvents};
 /// The object behind both ends.
 pub struct Pipe {
     ring: Mutex<Ring>,
+    /// What the slots in use take.
+    memory: SpinLock<Kmem>,
     /// Slots in use and allowed, for poll.
     used: AtomicUsize,
     capacity: AtomicUsize,
@@ -56,6 +59,7 @@ impl Pipe {
         let capacity = charge.slots();
         Arc::new(Pipe {
             ring: Mutex::new(Ring::new(capacity)),
+            memory: SpinLock::new(rank::LEAF, Kmem::default()),
             used: AtomicUsize::new(0),
             capacity: AtomicUsize::new(capacity),
             readers: AtomicU32::new(0),
@@ -122,7 +126,10 @@ impl Pipe {
     }
 
     fn publish(&self, ring: &Ring) {
-        self.used.store(ring.used(), Ordering::SeqCst);
+        let used = ring.used();
+        if self.used.swap(used, Ordering::SeqCst) != used {
+            self.memory.lock().set(used * SLOT);
+        }
         self.capacity.store(ring.capacity(), Ordering::SeqCst);
     }
 
@@ -206,6 +213,9 @@ impl FileOps for PipeEnd {
         if pipe.no_readers() {
             drop(ring);
             return Err(broken_pipe());
+        }
+        if kmem::is_exhausted() {
+            return Err(ENOMEM);
         }
         let outcome = ring.write(src, file.flags().contains(OpenFlags::DIRECT));
         pipe.done(ring, outcome.is_ok(), false);

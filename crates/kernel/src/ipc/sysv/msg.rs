@@ -9,6 +9,7 @@ use abi::errno::{E2BIG, EAGAIN, EIDRM, EINVAL, ENOMSG, EPERM, ERESTARTNOHAND, ER
 use abi::ipc::*;
 
 use super::{Ids, Object, Perm, now};
+use crate::mm::kmem::Kmem;
 use crate::sync::{Sleep, SpinLock, WaitQueue, rank, wait_event};
 use crate::task::current;
 use crate::uaccess::{UserPtr, copy_from_user, copy_to_user};
@@ -16,7 +17,11 @@ use crate::uaccess::{UserPtr, copy_from_user, copy_to_user};
 struct Message {
     kind: i64,
     data: Vec<u8>,
+    _memory: Kmem,
 }
+
+/// What a message takes besides its text.
+const MESSAGE_HEAD: usize = 64;
 
 /// A queue.
 struct MsgQueue {
@@ -102,12 +107,13 @@ pub fn msgsnd(id: i32, msg: u64, size: usize, flags: u32) -> Result<()> {
     if kind < 1 {
         return Err(EINVAL);
     }
+    let memory = Kmem::charge(MESSAGE_HEAD + size)?;
     let mut data = vec![0; size];
     copy_from_user(msg.wrapping_add(8), &mut data)?;
     let queue = get(id)?;
     let task = current();
     let cred = task.cred();
-    let mut message = Some(Message { kind, data });
+    let mut message = Some(Message { kind, data, _memory: memory });
     let sent = wait(&queue.senders, flags & IPC_NOWAIT != 0, || {
         let mut state = queue.state.lock();
         if state.removed {
@@ -191,7 +197,7 @@ fn copy(id: i32, msg: u64, size: usize, nth: i64, flags: u32) -> Result<usize> {
         if message.data.len() > size {
             return Err(if flags & MSG_NOERROR != 0 { EINVAL } else { E2BIG });
         }
-        Message { kind: message.kind, data: message.data.clone() }
+        Message { kind: message.kind, data: message.data.clone(), _memory: Kmem::default() }
     };
     give(&message, msg, size)
 }
@@ -354,7 +360,8 @@ mod tests {
     #[test]
     fn the_wanted_message_is_found() {
         let kinds = [5, 3, 9, 3];
-        let queue: VecDeque<_> = kinds.iter().map(|&kind| Message { kind, data: Vec::new() }).collect();
+        let queue: VecDeque<_> =
+            kinds.iter().map(|&kind| Message { kind, data: Vec::new(), _memory: Kmem::default() }).collect();
         assert_eq!(find(&queue, 0, 0), Some(0));
         assert_eq!(find(&queue, 3, 0), Some(1));
         assert_eq!(find(&queue, 5, MSG_EXCEPT), Some(1));

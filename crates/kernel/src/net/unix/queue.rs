@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::Result;
-use abi::errno::EAGAIN;
+use abi::errno::{EAGAIN, ENOBUFS};
 use abi::net::Ucred;
 
 use super::name::Name;
 use super::scm::Rights;
+use crate::mm::kmem::Kmem;
 use crate::sync::WaitQueue;
 use crate::vfs::PollEvents;
 use crate::vfs::fasync::{Band, FasyncList};
@@ -45,16 +46,17 @@ impl WriteMemory {
         self.used() * 4 <= sndbuf
     }
 
-    /// Charges a message of `len` bytes; EAGAIN once the buffer is used up.
+    /// Charges a message of `len` bytes; EAGAIN once the buffer is used up, ENOBUFS once the machine's memory is.
     pub fn charge(self: &Arc<Self>, len: usize, sndbuf: usize) -> Result<Charge> {
         let size = true_size(len);
+        let kmem = Kmem::charge(size).map_err(|_| ENOBUFS)?;
         self.used
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| (used < sndbuf).then_some(used + size))
             .map_err(|_| {
                 self.full_at.store(sndbuf, Ordering::SeqCst);
                 EAGAIN
             })?;
-        Ok(Charge { memory: self.clone(), size })
+        Ok(Charge { memory: self.clone(), size, _kmem: kmem })
     }
 }
 
@@ -71,6 +73,7 @@ fn true_size(len: usize) -> usize {
 pub struct Charge {
     memory: Arc<WriteMemory>,
     size: usize,
+    _kmem: Kmem,
 }
 
 impl Drop for Charge {
