@@ -23,11 +23,8 @@ use crate::signal::SigAltStackState;
 use crate::uaccess::{UserPtr, copy_from_user};
 use crate::vfs::Fd;
 
-/// Most tasks at a time, /proc/sys/kernel/threads-max: an eighth of the memory may go into them, as on Linux.
-pub fn max_threads() -> usize {
-    let fits = crate::mm::overcommit::total() / (128 << 10);
-    usize::try_from(fits).unwrap_or(usize::MAX).clamp(128, 30_000)
-}
+/// Most tasks at a time: /proc/sys/kernel/threads-max.
+pub const MAX_THREADS: usize = 30_000;
 
 const NAMESPACES: u64 = CLONE_NEWNS
     | CLONE_NEWCGROUP
@@ -197,7 +194,7 @@ pub fn kernel_clone(args: &KernelCloneArgs) -> Result<i32> {
         let _ = UserPtr::<i32>::new(args.parent_tid).write(&tid);
     }
     if args.flags & CLONE_CHILD_SETTID != 0 {
-        let _ = child.mm().map(|mm| mm.write(args.child_tid, tid.as_bytes()));
+        let _ = child.mm().map(|mm| mm.write_for(&child, args.child_tid, tid.as_bytes()));
     }
     if let Err(errno) = publish(&parent, &child, args) {
         if let Some(fd) = pidfd {
@@ -264,7 +261,7 @@ struct Number {
 impl Number {
     fn reserve(wanted: i32) -> Result<Number> {
         let mut list = pid::tasklist();
-        if list.threads() >= max_threads() {
+        if list.threads() >= MAX_THREADS {
             return Err(EAGAIN);
         }
         let tid = if wanted == 0 { list.alloc()? } else { list.alloc_at(wanted)? };
