@@ -46,6 +46,9 @@ pub const FORK_FLAGS: u64 = 0x8000 | 17;
 /// clone(2) flags of a thread: VM | FS | FILES | SIGHAND | THREAD | SYSVSEM.
 pub const THREAD_FLAGS: u64 = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000;
 
+/// In [`Window::spin`]: the core is wanted by another stub, which may need this one again soon.
+pub const GIVE_WAY: u32 = 1 << 31;
+
 /// Bits of [`Window::turn`].
 pub mod turn {
     /// Set while it is the kernel's turn.
@@ -116,7 +119,8 @@ pub struct Window {
     pub stub_waits: AtomicU32,
     /// The kernel sleeps, or is about to.
     pub kernel_waits: AtomicU32,
-    /// How many times the stub looks before it sleeps; read at each look, so that 0 sends it to sleep at once.
+    /// How many times the stub looks before it sleeps; read at each look, so that 0 sends it to sleep at once. With
+    /// [`GIVE_WAY`], how many times it lets others run on its core.
     pub spin: AtomicU32,
     /// What the stub wants to say.
     pub event: AtomicU32,
@@ -168,7 +172,9 @@ pub struct Window {
     pub copy_count: AtomicU64,
     /// Address and length of each; their bytes follow each other in the data area.
     pub copies: [[AtomicU64; 2]; COPIES],
-    reserved: [AtomicU64; 4],
+    /// For a call that leaves the address space: its minor and major faults, and its largest resident set in KiB.
+    pub usage: [AtomicU64; 3],
+    reserved: [AtomicU64; 1],
     /// Operations to do before the command.
     pub ops: [Op; OPS],
 }

@@ -16,7 +16,7 @@ mod relocate;
 mod start;
 mod sys;
 
-use abi::{FDS, SLOT_LEN, SLOTS, STACK_LEN, STACK_OFFSET, WINDOW_LEN, Window, command, event, turn};
+use abi::{FDS, GIVE_WAY, SLOT_LEN, SLOTS, STACK_LEN, STACK_OFFSET, WINDOW_LEN, Window, command, event, turn};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use sys::*;
 
@@ -132,13 +132,8 @@ fn handoff(window: &Window) {
     if window.kernel_waits.load(SeqCst) != 0 {
         futex_wake(&window.turn);
     }
-    let mut looks = 0;
-    while looks < window.spin.load(Relaxed) {
-        if window.turn.load(Acquire) & turn::KERNEL == 0 {
-            return;
-        }
-        core::hint::spin_loop();
-        looks += 1;
+    if look(window) {
+        return;
     }
     window.stub_waits.store(1, SeqCst);
     loop {
@@ -149,6 +144,30 @@ fn handoff(window: &Window) {
         futex_wait(&window.turn, seen);
     }
     window.stub_waits.store(0, Relaxed);
+}
+
+/// Looks for its turn as long as the kernel wants that; whether it has come.
+fn look(window: &Window) -> bool {
+    let (mut looks, mut ways) = (0, 0);
+    loop {
+        if window.turn.load(Acquire) & turn::KERNEL == 0 {
+            return true;
+        }
+        let spin = window.spin.load(Relaxed);
+        if spin & GIVE_WAY == 0 {
+            if looks >= spin {
+                return false;
+            }
+            looks += 1;
+            core::hint::spin_loop();
+        } else {
+            if ways >= spin & !GIVE_WAY {
+                return false;
+            }
+            ways += 1;
+            syscall3(SYS_SCHED_YIELD, 0, 0, 0);
+        }
+    }
 }
 
 /// Hands over and does what the kernel orders, until it orders to return to the guest.

@@ -11,7 +11,7 @@ use abi::errno::{EAGAIN, EINVAL, ENAMETOOLONG, ENOSYS, EXDEV};
 use abi::fcntl::*;
 
 use super::{component, cstr, uninterrupted};
-use crate::sys::{check, spared};
+use crate::sys::check;
 
 /// Longest piece of a path that one call resolves.
 const PIECE: usize = PATH_MAX - 1;
@@ -20,10 +20,9 @@ const RACE_RETRIES: usize = 64;
 
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
-/// ENFILE for one too many.
-fn own(fd: i64) -> Result<OwnedFd> {
+fn own(fd: i64) -> OwnedFd {
     // SAFETY: only called with what an opening call just returned: a descriptor that nothing else owns.
-    spared(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
 /// Opens what becomes a root: an O_PATH descriptor of any host path, links followed.
@@ -33,7 +32,7 @@ pub fn open_root(path: &[u8]) -> Result<OwnedFd> {
         // SAFETY: `path` is a C string that outlives the call.
         check(unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }.into())
     })
-    .and_then(own)
+    .map(own)
 }
 
 /// Opens `path`, relative to `root`, with symbolic links followed as if `root` were `/`: for choosing a root inside
@@ -108,7 +107,7 @@ fn openat2(root: BorrowedFd<'_>, path: &[u8], flags: u32, mode: u32, resolve: u6
         });
         match outcome {
             Err(EAGAIN) if races < RACE_RETRIES => races += 1,
-            outcome => return outcome.and_then(own),
+            outcome => return outcome.map(own),
         }
     }
 }
@@ -133,7 +132,7 @@ fn openat(dir: BorrowedFd<'_>, name: &[u8], flags: u32, mode: u32) -> Result<Own
         // SAFETY: `name` is a C string that outlives the call.
         check(unsafe { libc::openat(dir.as_raw_fd(), name.as_ptr(), flags, mode & 0o7777) }.into())
     })
-    .and_then(own)
+    .map(own)
 }
 
 /// Opens anew what `fd` has open, with other flags: with the rights of the file, not of its path.
@@ -144,7 +143,7 @@ pub fn reopen(fd: BorrowedFd<'_>, flags: u32) -> Result<OwnedFd> {
         // SAFETY: `path` is a C string that outlives the call.
         check(unsafe { libc::open(path.as_ptr(), flags) }.into())
     })
-    .and_then(own)
+    .map(own)
 }
 
 /// The name under which /proc lets calls that want a path work on a descriptor, O_PATH ones too.

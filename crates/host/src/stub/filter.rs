@@ -175,6 +175,7 @@ fn calls() -> Vec<(libc::c_long, Vec<Rule>)> {
         (libc::SYS_clone, vec![clone(FORK_FLAGS).eq(1, 0), clone(THREAD_FLAGS).high_is(1, SLOTS_HIGH)]),
         (libc::SYS_prctl, vec![any().eq(0, libc::PR_SET_PDEATHSIG as u64).eq(1, libc::SIGKILL as u64)]),
         (libc::SYS_getppid, vec![any()]),
+        (libc::SYS_getrusage, vec![any().eq(0, libc::RUSAGE_SELF as u64)]),
         // ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS
         (libc::SYS_arch_prctl, vec![any().high_is(0, 0).load(low(0)).insn(JGT, FAIL, 0, 0x1004)]),
         (libc::SYS_clock_gettime, vec![clock()]),

@@ -23,9 +23,10 @@ mod window;
 pub(crate) mod zygote;
 
 pub use op::{MapSource, MemOp};
+pub(crate) use abi::GIVE_WAY;
 pub(crate) use process::reap_forever;
 pub use regs::{Regs, USER_CS, USER_DS, USER32_CS};
-pub use space::{AddressSpace, Footprint, Usage};
+pub use space::{AddressSpace, Usage};
 pub use thread::StubThread;
 pub(crate) use window::{Mapping, turn_kick};
 

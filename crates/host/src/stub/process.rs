@@ -20,6 +20,7 @@ pub(super) struct Process {
     /// False once reaped: the process id is then someone else's.
     alive: RwLock<bool>,
     dead: AtomicBool,
+    killed: AtomicBool,
     /// Where kernel threads may wait for this process.
     windows: Mutex<Vec<Weak<Mapping>>>,
 }
@@ -41,8 +42,10 @@ impl Process {
     }
 
     pub(super) fn kill(&self) {
-        // SAFETY: no memory is passed.
-        self.with_pid(|pid| unsafe { libc::kill(pid, libc::SIGKILL) });
+        if !self.killed.swap(true, Relaxed) {
+            // SAFETY: no memory is passed.
+            self.with_pid(|pid| unsafe { libc::kill(pid, libc::SIGKILL) });
+        }
     }
 
     /// Sends `signal` (0: none) to a thread; ESRCH if it is not one of this process.
@@ -54,14 +57,12 @@ impl Process {
         sent.unwrap_or(Err(ESRCH)).map(drop)
     }
 
-    /// Whether a thread sleeps where signals could wake it, as it does while it waits for its turn, and how long it has
-    /// run outside the host's kernel, in clock ticks. None if it is gone.
-    pub(super) fn activity(&self, tid: i32) -> Option<(bool, u64)> {
+    /// Whether a thread sleeps where signals could wake it, as it does while it waits for its turn.
+    pub(super) fn sleeps(&self, tid: i32) -> bool {
         let stat = self.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")));
-        let stat = stat.and_then(std::io::Result::ok)?;
-        // A name with parentheses is no trouble: the state follows the last one, and utime is the twelfth word from there.
-        let mut words = stat.rsplit(") ").next()?.split(' ');
-        Some((words.next() == Some("S"), words.nth(10)?.parse().ok()?))
+        // A name with parentheses is no trouble: the state follows the last one.
+        stat.and_then(std::io::Result::ok)
+            .is_some_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')))
     }
 
     /// Whoever waits on this window learns of the process's death.
@@ -83,22 +84,24 @@ impl Process {
 /// `window`, which no other process has, mapped at `base`.
 pub(super) fn adopt(pid: i32, window: &Arc<Mapping>, base: u64, nonce: u64) -> Result<Arc<Process>> {
     let mut registry = REGISTRY.lock();
-    if pid <= 1 || registry.contains_key(&pid) || has_exited(pid) {
+    if pid <= 1 || registry.contains_key(&pid) {
         return Err(ESRCH);
     }
     if PROCESS_VM.load(Relaxed) {
+        // Only the process that was to be made can have the window; one that has exited has nothing mapped.
         let mut seen = [0; 8];
         let at = base + offset_of!(Window, nonce) as u64;
         if copy_from(pid, &[(at, 8)], &mut seen) != Ok(8) || u64::from_ne_bytes(seen) != nonce {
             return Err(ESRCH);
         }
-    } else if !super::zygote::is_stub(pid) {
+    } else if has_exited(pid) || !super::zygote::is_stub(pid) {
         return Err(ESRCH);
     }
     let process = Arc::new(Process {
         pid,
         alive: RwLock::new(true),
         dead: AtomicBool::new(false),
+        killed: AtomicBool::new(false),
         windows: Mutex::new(Vec::new()),
     });
     process.watch(window);

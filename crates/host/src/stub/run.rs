@@ -2,6 +2,7 @@
 
 use super::abi::*;
 use super::regs::{ERR, Regs, TRAPNO};
+use super::space::Usage;
 use super::thread::{Failure, StubThread};
 use super::window::Woke;
 use super::{Event, Fault, SyscallAbi, TASK_SIZE, Wait};
@@ -13,6 +14,9 @@ use std::sync::atomic::Ordering::Relaxed;
 const PREEMPT_NS: u64 = 2_000_000_000;
 const ARCH_X86_64: u32 = 0xc000_003e;
 const ARCH_I386: u32 = 0x4000_0003;
+/// System calls by which a program leaves its memory.
+const LAST_CALLS: [libc::c_long; 4] =
+    [libc::SYS_exit, libc::SYS_exit_group, libc::SYS_execve, libc::SYS_execveat];
 /// si_code of a SIGSYS from seccomp.
 const SYS_SECCOMP: i32 = 1;
 
@@ -21,6 +25,7 @@ impl StubThread {
     /// kicked, and its answer is the new wait.
     pub fn run(&mut self, cpu: &Cpu, wait: Wait, tick: &mut dyn FnMut() -> Wait) -> Event {
         let mut done = 0;
+        self.usage = None;
         if !self.deferred.is_empty() {
             match self.stage_deferred() {
                 Ok(before) => done = before,
@@ -92,6 +97,9 @@ impl StubThread {
                 };
                 syscall(&mut self.regs, abi, window.syscall.load(Relaxed), addr);
                 self.argument = argument(window);
+                if LAST_CALLS.contains(&(self.regs.rax as libc::c_long)) {
+                    self.usage = Some(usage(window));
+                }
                 Event::Syscall { abi }
             }
             libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP => {
@@ -152,6 +160,13 @@ impl StubThread {
             }
         }
     }
+}
+
+/// What the window says a process has used, within what can be.
+fn usage(window: &Window) -> Usage {
+    let [minor_faults, major_faults, kib] =
+        window.usage.each_ref().map(|word| word.load(Relaxed).min(u64::from(u32::MAX)));
+    Usage { minor_faults, major_faults, resident: kib * 1024 }
 }
 
 /// The guest memory that came with a system call, if what the window says of it makes sense.

@@ -6,7 +6,7 @@ use super::notify::{self, Order};
 use super::op::{Descriptors, MemOp};
 use super::process::{self, PROCESS_VM, Process};
 use super::regs::Regs;
-use super::space::AddressSpace;
+use super::space::{AddressSpace, Usage};
 use super::window::{Mapping, Woke};
 use crate::{clock, random, sys};
 use abi::errno::*;
@@ -20,9 +20,6 @@ const ORDER_NS: u64 = 30_000_000_000;
 
 /// How often to look whether a thread that was given an order is still at it, ns.
 const STALL_NS: u64 = 200_000_000;
-/// How long a thread that was given an order may compute, in clock ticks (10 ms): what takes long is done by the host's
-/// kernel.
-const BUSY_TICKS: u64 = 15;
 /// How long to sleep at a time for a child that may have died unseen, ns.
 const ORPHAN_NS: u64 = 10_000_000;
 
@@ -44,6 +41,8 @@ pub struct StubThread {
     pub(super) spin: bool,
     /// What of guest memory the last system call's arguments point to, as far as it came with the call: address, length.
     pub(super) argument: (u64, usize),
+    /// What the address space has used, as far as it came with the last event.
+    pub(super) usage: Option<Usage>,
     /// How many copies to guest memory are staged for the next resume.
     pub(super) copies: usize,
     /// New siblings that still spin on this thread's core.
@@ -101,6 +100,12 @@ impl StubThread {
     #[inline]
     pub fn argument(&self) -> (u64, usize) {
         self.argument
+    }
+
+    /// What the address space has used, if the last event was a system call by which a program ends. What it says is the
+    /// guest's own claim.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
     }
 
     /// Copies from that memory; false if not all of it is there.
@@ -290,9 +295,9 @@ impl StubThread {
         loop {
             // Nobody watches over a process that is not adopted yet, so this looks now and then.
             let deadline = clock::monotonic() + ORPHAN_NS;
-            match mapping.wait(None, self.spin, Some(deadline), &|| process::has_exited(pid)) {
+            match mapping.wait(None, self.spin, Some(deadline), &|| false) {
                 Woke::Turn => break,
-                Woke::Late if deadline < start + ORDER_NS => {}
+                Woke::Late if deadline < start + ORDER_NS && !process::has_exited(pid) => {}
                 _ => {
                     self.space.kill();
                     return Err(ESRCH);
@@ -310,6 +315,7 @@ impl StubThread {
             leader: true,
             deferred: Vec::new(),
             argument: (0, 0),
+            usage: None,
             copies: 0,
             newborn: Vec::new(),
             ..*self
@@ -332,6 +338,7 @@ impl StubThread {
             deferred: Vec::new(),
             fpstate: base + (self.fpstate & (SLOT_LEN - 1)),
             argument: (0, 0),
+            usage: None,
             copies: 0,
             newborn: Vec::new(),
             ..*self
@@ -390,14 +397,11 @@ impl StubThread {
     fn clone_by(&mut self, order: &Order) -> Result<i32> {
         let process = &self.space.process;
         let start = clock::monotonic();
-        let mut progress = Progress::default();
-        let mut lost = || {
+        let lost = || {
             let late = clock::monotonic() - start;
-            process.is_dead()
-                || late > ORDER_NS
-                || late > STALL_NS && progress.stalled(process, order.tid) > 0
+            process.is_dead() || late > ORDER_NS || late > STALL_NS && process.sleeps(order.tid)
         };
-        if notify::ordered(order, &self.mapping, self.spin, &mut lost).is_err() {
+        if notify::ordered(order, &self.mapping, self.spin, &lost).is_err() {
             self.space.kill();
             return Err(ESRCH);
         }
@@ -410,38 +414,20 @@ impl StubThread {
     }
 }
 
-/// What a thread that was given an order is seen doing.
-#[derive(Default)]
-struct Progress {
-    asleep: u32,
-    /// Its ticks when it was first looked at.
-    ticks: Option<u64>,
-}
-
-impl Progress {
-    /// Looks once more: how many times in a row it was found asleep, which nothing it could be ordered makes it for long.
-    /// As many as there are if it computes, or is gone.
-    fn stalled(&mut self, process: &Process, tid: i32) -> u32 {
-        let Some((asleep, ticks)) = process.activity(tid) else { return u32::MAX };
-        self.asleep = if asleep { self.asleep + 1 } else { 0 };
-        let before = *self.ticks.get_or_insert(ticks);
-        if ticks.saturating_sub(before) >= BUSY_TICKS { u32::MAX } else { self.asleep }
-    }
-}
-
-/// Waits until a thread that was given an order hands back. False if it is lost: dead, late, asleep, or busy with
-/// something else.
+/// Waits until a thread that was given an order hands back. False if it is lost: dead, late, or asleep, which nothing
+/// it could be ordered makes it for long.
 pub(super) fn answered(process: &Process, mapping: &Mapping, tid: i32, spin: bool) -> bool {
     let end = clock::monotonic() + ORDER_NS;
-    let mut progress = Progress::default();
-    loop {
+    let mut asleep = 0;
+    while asleep < 2 {
         let now = clock::monotonic();
         match mapping.wait(None, spin, Some(now + STALL_NS), &|| process.is_dead()) {
             Woke::Turn => return true,
-            Woke::Late if now < end && progress.stalled(process, tid) < 2 => {}
+            Woke::Late if now < end => asleep = if process.sleeps(tid) { asleep + 1 } else { 0 },
             _ => return false,
         }
     }
+    false
 }
 
 fn errno_of(failure: Failure) -> Errno {

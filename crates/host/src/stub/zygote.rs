@@ -155,6 +155,7 @@ pub(crate) fn start() -> std::result::Result<(), String> {
         core: None,
         spin: false,
         argument: (0, 0),
+        usage: None,
         copies: 0,
         newborn: Vec::new(),
     };

@@ -69,9 +69,18 @@ impl Mm {
 
     /// Copies to guest memory; the number of bytes before the first that cannot be written.
     pub fn write(&self, addr: u64, data: &[u8]) -> usize {
-        if self.write_late(addr, data) {
+        if with_current(|task| self.write_late(task, addr, data)) == Some(true) {
             return data.len();
         }
+        self.write_now(addr, data)
+    }
+
+    /// The same to the memory of `task`, which has not begun to run.
+    pub fn write_for(&self, task: &Task, addr: u64, data: &[u8]) -> usize {
+        if self.write_late(task, addr, data) { data.len() } else { self.write_now(addr, data) }
+    }
+
+    fn write_now(&self, addr: u64, data: &[u8]) -> usize {
         self.land();
         let mut done = self.space.write(addr, data);
         for _ in 0..2 {
@@ -98,25 +107,22 @@ impl Mm {
         read == Some(true)
     }
 
-    /// Leaves a write of the current task's to its resume, if nobody can tell the difference: nobody else runs in this
-    /// memory, and the write cannot fail.
-    fn write_late(&self, addr: u64, data: &[u8]) -> bool {
-        let late = with_current(|task| {
-            task.forget_argument();
-            if data.is_empty() || data.len() > LATE_PIECE || self.users() != 1 {
-                return false;
-            }
-            if task.undo.is_pending() || !task.runs_in(self) || !self.surely_writable(addr, data.len()) {
-                return false;
-            }
-            let kept = self.late.lock().push(addr, data);
-            if kept {
-                self.late_pending.store(true, Ordering::SeqCst);
-                task.late.store(true, Ordering::Relaxed);
-            }
-            kept
-        });
-        late == Some(true)
+    /// Leaves a write to the resume of `task`, which is the current one or has not begun to run, if nobody can tell the
+    /// difference: nobody else runs in this memory, and the write cannot fail.
+    fn write_late(&self, task: &Task, addr: u64, data: &[u8]) -> bool {
+        task.forget_argument();
+        if data.is_empty() || data.len() > LATE_PIECE || self.users() != 1 {
+            return false;
+        }
+        if task.undo.is_pending() || !task.runs_in(self) || !self.surely_writable(addr, data.len()) {
+            return false;
+        }
+        let kept = self.late.lock().push(addr, data);
+        if kept {
+            self.late_pending.store(true, Ordering::SeqCst);
+            task.late.store(true, Ordering::Relaxed);
+        }
+        kept
     }
 
     /// Whether it is the guest's private memory, of which the host never refuses a page.

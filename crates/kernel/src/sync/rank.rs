@@ -74,6 +74,5 @@ ranks! {
     RUN_QUEUE = 830,
     // Leaves.
     LEAF = 900,
-    TRACE = 940,
     PRINTK = 950,
 }

@@ -265,19 +265,19 @@ pub fn add_child_totals(parent: &Process, child: &Process) {
     to.maxrss[1] = to.maxrss[1].max(from.maxrss[0]).max(from.maxrss[1]);
 }
 
-/// Looks at what the host counts for an address space: keeps the largest resident set seen, and answers minor and major
-/// faults.
-pub fn note_memory(process: &Process, mm: &Mm) -> (u64, u64) {
+/// Looks at what the host counts for an address space: keeps the largest resident set seen.
+pub fn note_memory(process: &Process, mm: &Mm) {
     let usage = mm.space.usage();
     let mut totals = process.totals.lock();
     totals.maxrss[0] = totals.maxrss[0].max(usage.resident);
-    (usage.minor_faults, usage.major_faults)
 }
 
-/// The process leaves an address space that nobody else uses: its faults stay with the process.
-pub fn add_memory_totals(process: &Process, mm: &Mm) {
-    let (minor, major) = note_memory(process, mm);
-    let mut totals = process.totals.lock();
-    totals.own[0] += minor;
-    totals.own[1] += major;
+/// The thread leaves an address space that nobody else uses: its faults stay with the process.
+pub fn add_memory_totals(task: &Task, mm: &Mm) {
+    let told = task.user.lock().as_ref().and_then(|stub| stub.usage());
+    let usage = told.unwrap_or_else(|| mm.space.usage());
+    let mut totals = task.process.totals.lock();
+    totals.maxrss[0] = totals.maxrss[0].max(usage.resident);
+    totals.own[0] += usage.minor_faults;
+    totals.own[1] += usage.major_faults;
 }

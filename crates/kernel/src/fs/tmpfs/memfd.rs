@@ -77,10 +77,9 @@ pub fn add_seals(file: &File, seals: u32) -> Result<()> {
     if node.seals.load(Ordering::SeqCst) & F_SEAL_SEAL != 0 {
         return Err(EPERM);
     }
-    // The host knows whether somebody has it mapped for writing, and seals its own object as well. The length is changed
-    // by this kernel alone.
+    // The host knows whether somebody has it mapped for writing, and seals its own object as well.
     if let Some(object) = node.lock().data()?.existing_object() {
-        let host_seals = seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+        let host_seals = seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_GROW | F_SEAL_SHRINK);
         object.seal(host_seals as i32).map_err(|_| EBUSY)?;
     }
     node.seals.fetch_or(seals, Ordering::SeqCst);
