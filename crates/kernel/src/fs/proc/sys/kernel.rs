@@ -26,7 +26,7 @@ pub(super) fn tree() -> Arc<Tree> {
         told("cap_last_cap", || i64::from(CapSet::FULL.0.trailing_ones()) - 1),
         told("ngroups_max", || 65536),
         fixed("pid_max", i64::from(pid::PID_MAX)),
-        fixed("threads-max", fork::MAX_THREADS as i64),
+        fixed("threads-max", fork::max_threads() as i64),
         fixed("overflowuid", 65534),
         fixed("overflowgid", 65534),
         fixed("randomize_va_space", 2),
