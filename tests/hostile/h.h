@@ -37,9 +37,10 @@ static inline int h_reap(pid_t c, int ms) {
     else t_sleep(1);
     st = -1;
   }
-  if (waitpid(c, &st, WNOHANG) < 0 && errno == ECHILD) return st;
   long began = t_ms();
-  kill(-c, SIGKILL), kill(c, SIGKILL);
+  kill(-c, SIGKILL);
+  if (waitpid(c, &st, WNOHANG) < 0 && errno == ECHILD) return st;
+  kill(c, SIGKILL);
   while (waitpid(c, &st, WNOHANG) == 0) {
     if (t_ms() > began + 10000) { h_failed("a child that SIGKILL does not end", c); return -1; }
     t_sleep(1);
@@ -48,8 +49,9 @@ static inline int h_reap(pid_t c, int ms) {
   return SIGKILL;
 }
 static struct witness { volatile int stop, wrong; volatile long beats, worst; } *h_w;
+static inline void h_oom_score(int n);
 /* Runs BODY in a child for at most MS; the witness's page is not its to spoil. */
-#define ATTACK(ms, ...) ({ pid_t p_ = fork(); if (p_ == 0) { setpgid(0, 0); munmap(h_w, 4096); __VA_ARGS__; _exit(0); } \
+#define ATTACK(ms, ...) ({ pid_t p_ = fork(); if (p_ == 0) { setpgid(0, 0); munmap(h_w, 4096), h_oom_score(0); __VA_ARGS__; _exit(0); } \
   p_ < 0 ? h_failed("fork", p_), -1 : h_reap(p_, ms); })
 
 static inline int h_healthy(void) {
@@ -75,7 +77,12 @@ static inline int h_healthy(void) {
 
 /* The witness: its memory and registers stay what they were, and it is never kept waiting for long. */
 static pid_t h_wpid;
+static inline void h_oom_score(int n) {
+  int fd = open("/proc/self/oom_score_adj", O_WRONLY);
+  dprintf(fd, "%d", n), close(fd);
+}
 static inline void h_witness(void) {
+  h_oom_score(-1000);
   h_w = mmap(0, 4096, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   h_wpid = fork();
   if (h_wpid) return;

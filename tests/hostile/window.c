@@ -4,6 +4,8 @@ static volatile int go_on = 1;
 static int mode;
 static int slots;
 
+/* Where a stub's thread returns to instead of doing what it was told. */
+static void own_way(void) { for (;;) __asm__ volatile(""); }
 static uint64_t slot(int i) { return SLOTS + SLOT_LEN * i; }
 static void flood(volatile uint64_t *p, uint64_t words) { for (uint64_t i = 0; i < words; i++) p[i] = rnd(); }
 /* abi.rs: turn, stub_waits, kernel_waits, spin, event, signal, code, command, op_count, fd_count, slot, index, … */
@@ -30,6 +32,7 @@ static void *spoil(void *arg) {
       case 7: w[4] = rnd() % 6, w[11] = rnd(), q[9] = rnd(), *(volatile uint64_t *)(q + 10) = -rnd() % 5000; break;
       case 8: stack[rnd() % 4096] = rnd(); break;
       case 9: flood(stack, 4096); break;
+      case 15: for (int i = 0; i < 4096; i++) stack[i] = (uint64_t)own_way; break;
       case 10: stack[4096 - 1 - rnd() % 400] = rnd() % 2 ? 0 : STUB_BASE + rnd() % (h_text_end - STUB_BASE); break;
       case 11: w[9] = rnd() % 20, w[8] = rnd() % 70; break;
       case 12: w[7] = rnd() % 10; break;
@@ -78,6 +81,6 @@ HOSTILE({
   long stop = t_ms() + seconds * 1000;
   for (int i = 0; t_ms() < stop; i++) {
     h_seed = t_ms() * 0x9e3779b97f4a7c15ull | 1;
-    ATTACK(500, attack(i % 15));
+    ATTACK(600, attack(argc > 2 ? atoi(argv[2]) : i % 16));
   }
 })

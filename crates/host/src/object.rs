@@ -2,57 +2,56 @@
 //!
 //! An object is as long as the file it stands for, so that SIGBUS past the end, truncation and coherence between
 //! read/write and mmap are the host's own.
+//!
+//! All objects are registered, so that what they hold can be summed up. `REGISTRY` is a leaf lock.
 
 use abi::Result;
 use abi::errno::*;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
-use crate::sys::check;
+use crate::sys::{check, spared};
 
-/// Every object that is in use, and some that no longer are.
-static ALL: Mutex<Vec<Weak<OwnedFd>>> = Mutex::new(Vec::new());
+/// Descriptors of the objects there are.
+static REGISTRY: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
-/// Bytes of host memory that the pages of all objects take.
-pub fn resident_total() -> u64 {
-    let all: Vec<Arc<OwnedFd>> = ALL.lock().iter().filter_map(Weak::upgrade).collect();
-    all.iter().map(|fd| stat(fd).map_or(0, |st| st.st_blocks as u64 * 512)).sum()
-}
-
-fn stat(fd: &OwnedFd) -> Result<libc::stat> {
-    // SAFETY: an all-zero stat is a valid value of that plain structure.
-    let mut st: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: `st` is a valid stat to write to.
-    check(unsafe { libc::fstat(fd.as_raw_fd(), &mut st) }.into())?;
-    Ok(st)
-}
-
-/// A memfd. Dropped with its last user; mappings in stubs keep the memory itself alive.
+/// A memfd. Dropped with its last user, which every legitimate mapping is: the memory is then gone, though a hostile
+/// guest may have kept a mapping or a descriptor that nobody counts.
 pub struct Object {
     fd: Arc<OwnedFd>,
     readonly: Mutex<Option<Arc<OwnedFd>>>,
 }
 
+/// Bytes of host memory that all objects take.
+pub fn resident() -> u64 {
+    let registry = REGISTRY.lock();
+    registry.iter().filter_map(|fd| stat(*fd).ok()).map(|st| st.st_blocks as u64 * 512).sum()
+}
+
+fn stat(fd: RawFd) -> Result<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value of that plain structure.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is a valid stat to write to.
+    check(unsafe { libc::fstat(fd, &mut st) }.into())?;
+    Ok(st)
+}
+
 impl Object {
-    /// A new object of length 0. `name` shows in the host's /proc/PID/maps.
+    /// A new object of length 0. `name` shows in the host's /proc/PID/maps. ENFILE if there are too many.
     pub fn create(name: &str) -> Result<Object> {
         let name = CString::new(name).map_err(|_| EINVAL)?;
         // SAFETY: `name` is a C string that outlives the call.
         let fd = check(
             unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) }.into(),
-        )?;
+        )
+        .map_err(|e| if e == EMFILE { ENFILE } else { e })?;
         // SAFETY: memfd_create returned a descriptor that nothing else owns.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        let fd = Arc::new(fd);
-        let mut all = ALL.lock();
-        if all.len() == all.capacity() {
-            all.retain(|fd| fd.strong_count() > 0);
-        }
-        all.push(Arc::downgrade(&fd));
-        drop(all);
-        Ok(Object { fd, readonly: Mutex::new(None) })
+        let fd = spared(unsafe { OwnedFd::from_raw_fd(fd as i32) })?;
+        REGISTRY.lock().insert(fd.as_raw_fd());
+        Ok(Object { fd: Arc::new(fd), readonly: Mutex::new(None) })
     }
 
     /// The read-write descriptor.
@@ -98,9 +97,13 @@ impl Object {
         check(unsafe { libc::ftruncate(self.fd.as_raw_fd(), len) }.into()).map(drop)
     }
 
+    fn stat(&self) -> Result<libc::stat> {
+        stat(self.fd.as_raw_fd())
+    }
+
     /// The length in bytes.
     pub fn len(&self) -> Result<u64> {
-        Ok(stat(&self.fd)?.st_size as u64)
+        Ok(self.stat()?.st_size as u64)
     }
 
     /// Whether the length is 0.
@@ -110,7 +113,7 @@ impl Object {
 
     /// Bytes of host memory the object's pages take.
     pub fn resident(&self) -> Result<u64> {
-        Ok(stat(&self.fd)?.st_blocks as u64 * 512)
+        Ok(self.stat()?.st_blocks as u64 * 512)
     }
 
     fn fallocate(&self, mode: i32, offset: u64, len: u64) -> Result<()> {
@@ -150,5 +153,13 @@ impl Object {
     pub fn seal(&self, seals: i32) -> Result<()> {
         // SAFETY: no memory is passed.
         check(unsafe { libc::fcntl(self.fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }.into()).map(drop)
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        REGISTRY.lock().remove(&self.fd.as_raw_fd());
+        // Refused for an object with seals: then nothing is gained by keeping a mapping but what was there.
+        let _ = self.set_len(0);
     }
 }

@@ -3,6 +3,7 @@
 use abi::Errno;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 
 /// The calling thread's errno as an [`Errno`].
@@ -20,6 +21,23 @@ pub(crate) fn check_fd(ret: i64) -> abi::Result<OwnedFd> {
     let fd = check(ret)?;
     // SAFETY: the call has just made this descriptor, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// How many descriptors this program may have.
+fn descriptor_limit() -> u64 {
+    static LIMIT: OnceLock<u64> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is writable.
+        let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0;
+        if known { limit.rlim_cur } else { 1024 }
+    })
+}
+
+/// A new descriptor that guests can have made as often as they like: ENFILE when three quarters of all there may be are
+/// in use, so that some are left for processes. The host gives out the lowest numbers first.
+pub(crate) fn spared(fd: OwnedFd) -> abi::Result<OwnedFd> {
+    if fd.as_raw_fd() as u64 >= descriptor_limit() / 4 * 3 { Err(abi::errno::ENFILE) } else { Ok(fd) }
 }
 
 /// Sleeps while `word` holds `value`, until woken or until the monotonic `deadline` in ns.

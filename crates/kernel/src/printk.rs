@@ -68,7 +68,6 @@ struct Log {
     bytes: usize,
     next_seq: u64,
     console: Option<Sink>,
-    trace: Option<Sink>,
 }
 
 /// Text kept, bytes.
@@ -76,10 +75,8 @@ pub const LOG_BUF_LEN: usize = 256 * 1024;
 /// Longest record.
 const RECORD_MAX: usize = 1024;
 
-static LOG: SpinLock<Log> = SpinLock::new(
-    rank::PRINTK,
-    Log { records: VecDeque::new(), bytes: 0, next_seq: 0, console: None, trace: None },
-);
+static LOG: SpinLock<Log> =
+    SpinLock::new(rank::PRINTK, Log { records: VecDeque::new(), bytes: 0, next_seq: 0, console: None });
 /// Messages below this number go to the console: `loglevel=`, `quiet`.
 static CONSOLE_LEVEL: AtomicU8 = AtomicU8::new(7);
 
@@ -92,11 +89,6 @@ pub fn readers() -> &'static WaitQueue {
 /// Sets where messages are shown.
 pub fn set_console(sink: Option<Sink>) {
     LOG.lock().console = sink;
-}
-
-/// Sets where syscall traces go.
-pub fn set_trace_sink(sink: Option<Sink>) {
-    LOG.lock().trace = sink;
 }
 
 /// Sets the console level: messages with a smaller number are shown.
@@ -112,6 +104,10 @@ pub fn console_level() -> u8 {
 /// Adds a message; lines of `text` become records of their own.
 pub fn log(level: Level, facility: u8, text: &str) {
     let time = crate::time::since_boot();
+    if crate::syscall::trace_enabled() {
+        // They may go to the same place.
+        crate::syscall::trace::break_line();
+    }
     {
         let mut log = LOG.lock();
         for line in text.lines() {
@@ -140,13 +136,6 @@ pub fn log(level: Level, facility: u8, text: &str) {
         }
     }
     readers().wake_all();
-}
-
-/// Writes one line of a syscall trace.
-pub fn trace_line(line: &str) {
-    if let Some(sink) = &mut LOG.lock().trace {
-        sink(&format!("{line}\n"));
-    }
 }
 
 /// The first record with sequence number `seq` or later.

@@ -21,8 +21,10 @@ With kernel parameters it boots as User-Mode Linux does:
   init=PROGRAM rdinit=PROGRAM
                           first program
   con0=fd:IN,fd:OUT       console on host descriptors; null for none
-  umid=NAME hostname=NAME ro rw quiet debug loglevel=N panic=SECONDS noreboot
-  ruml.trace[=CALL,…]     print syscalls as they are made
+  umid=NAME uml_dir=FOLDER
+                          where the machine's pid file is (~/.uml/NAME)
+  hostname=NAME ro rw quiet debug loglevel=N panic=SECONDS noreboot
+  ruml.trace[=CALLS]      print syscalls as they are made: 'ruml run --help'
 Other words go to init: K=V to its environment, the rest to its arguments.
 
 Other commands:
@@ -51,15 +53,21 @@ error pass through.
   -t, --tty, --no-tty         give the guest a terminal, or pass files through
                               [a terminal if standard input and output are one]
       --root FOLDER           show this folder as / instead of the host's
-      --trace[=CALL,…]        print syscalls as they are made
+      --trace[=CALLS]         print syscalls, signals and exits as strace does
+      --trace-output FILE     print them to a file of the host, not to standard
+                              error; without --trace all calls
       --verbose               print kernel messages
   -h, --help
+
+CALLS are names of syscalls and classes, with commas between: %file, %desc,
+%process, %memory, %network, %signal, %ipc, %clock. !NAME leaves one out, as in
+--trace=%file,!getcwd or --trace='!%memory'.
 
 Exit status: the command's own, 128+N if signal N ended it, 125 for an error of
 ruml, 126 if the command cannot be run, 127 if it isn't found.
 ";
 
-const OPTIONS: &str = "--mem --ncpus --env --workdir --hostname --volume --user --tty --no-tty --root --trace \
+const OPTIONS: &str = "--mem --ncpus --env --workdir --hostname --volume --user --tty --no-tty --root --trace --trace-output \
                        --verbose --help";
 
 /// Prints the completion script of a shell.

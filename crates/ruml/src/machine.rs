@@ -1,10 +1,11 @@
 //! What both command lines share: the host's side of a machine.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use crate::umid::Umid;
 use kernel::boot::{self, Config, Outcome, Stdio};
 
 /// Exit code of an error of ruml itself, as docker and env have it.
@@ -54,10 +55,9 @@ pub fn read_initrd(path: &Path) -> Result<Vec<u8>, String> {
     Ok(data)
 }
 
-/// Shows kernel messages and traces on standard error.
-fn log_to_stderr() {
+/// Shows kernel messages, and traces without a file of their own, on standard error.
+fn log_to_stderr(trace_output: Option<File>) {
     fn write(line: &str) {
-        use std::io::Write;
         let mut stderr = std::io::stderr().lock();
         // Nobody is left to tell when standard error is gone. A raw terminal needs the carriage return.
         let _ = if stderr.is_terminal() {
@@ -67,16 +67,35 @@ fn log_to_stderr() {
         };
     }
     kernel::printk::set_console(Some(Box::new(write)));
-    kernel::printk::set_trace_sink(Some(Box::new(write)));
+    kernel::syscall::trace::set_sink(Some(match trace_output {
+        // A full disk must not end the guest.
+        Some(mut file) => Box::new(move |text| drop(file.write_all(text.as_bytes()))),
+        None => Box::new(write),
+    }));
 }
 
-/// Boots and waits for the end. On a reboot the same command line starts anew.
-pub fn boot(config: Config, may_reboot: bool) -> Result<u8, String> {
-    log_to_stderr();
+/// Creates the file of `--trace-output`. The guest's programs don't get it.
+pub fn trace_file(path: &Path) -> Result<File, String> {
+    File::create(path).map_err(|e| format!("cannot create trace output {}: {e}", path.display()))
+}
+
+/// Boots and waits for the end. On a reboot the same command line starts anew, and claims its `umid` again.
+pub fn boot(
+    config: Config,
+    may_reboot: bool,
+    umid: Option<&Umid>,
+    trace_output: Option<File>,
+) -> Result<u8, String> {
+    log_to_stderr(trace_output);
     match boot::run(config)? {
         Outcome::Exit(code) => Ok(u8::try_from(code & 0xff).unwrap_or(EXIT_RUML)),
         Outcome::PowerOff => Ok(0),
-        Outcome::Reboot if may_reboot => Err(host::machine::restart()),
+        Outcome::Reboot if may_reboot => {
+            if let Some(umid) = umid {
+                umid.release();
+            }
+            Err(host::machine::restart())
+        }
         Outcome::Reboot => Ok(0),
         Outcome::Panic => Ok(134),
     }

@@ -2,12 +2,14 @@
 //!
 //! - `run.rs`: `ruml run [OPTIONS] -- COMMAND`.
 //! - `uml.rs`: `ruml PARAMETERS…`, as User-Mode Linux.
+//! - `umid.rs`: the directory by which a running machine is found.
 //! - `machine.rs`: what both share: host files, defaults, the end.
 #![forbid(unsafe_code)]
 
 mod help;
 mod machine;
 mod run;
+mod umid;
 mod uml;
 
 use std::ffi::OsString;

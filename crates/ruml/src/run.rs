@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use kernel::boot::{Config, First, Root, Volume, parse_size};
+use kernel::syscall::CallSet;
 use lexopt::prelude::*;
 
 use crate::{help, machine};
@@ -16,7 +17,8 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
         print!("{}", help::RUN);
         return Ok(0);
     };
-    machine::boot(options.config()?, false)
+    let trace_output = options.trace_output.as_deref().map(machine::trace_file).transpose()?;
+    machine::boot(options.config()?, false, None, trace_output)
 }
 
 struct Options {
@@ -29,7 +31,8 @@ struct Options {
     user: (u32, u32),
     tty: Option<bool>,
     root: Root,
-    trace: Option<Vec<String>>,
+    trace: Option<CallSet>,
+    trace_output: Option<PathBuf>,
     loglevel: u8,
     command: Vec<String>,
 }
@@ -48,6 +51,7 @@ impl Options {
             tty: None,
             root: Root::HostCow(PathBuf::from("/")),
             trace: None,
+            trace_output: None,
             // Only a kernel that gives up or an oops is news to the user of a command.
             loglevel: 1,
             command: Vec::new(),
@@ -78,8 +82,12 @@ impl Options {
                 Long("verbose") => options.loglevel = 8,
                 Long("trace") => {
                     let calls = parser.optional_value().map(|v| v.string()).transpose()?;
-                    options.trace =
-                        Some(calls.map_or(Vec::new(), |c| c.split(',').map(str::to_owned).collect()));
+                    options.trace = Some(CallSet::parse(&calls.unwrap_or_default())?);
+                }
+                Long("trace-output") => {
+                    options.trace_output = Some(PathBuf::from(parser.value()?));
+                    // A file is wanted: then there is something to go there.
+                    options.trace.get_or_insert_default();
                 }
                 Value(first) => {
                     options.command.push(first.string()?);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use kernel::boot::{Config, First, Params, Root, Stdio};
 
 use crate::machine;
+use crate::umid::Umid;
 
 /// Boots a machine and answers its exit code.
 pub fn main(args: Vec<OsString>) -> Result<u8, String> {
@@ -16,7 +17,25 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
     let params =
         Params::parse(words.iter().map(String::as_str)).map_err(|e| format!("{e}\nTry 'ruml --help'."))?;
     let may_reboot = !params.noreboot;
-    machine::boot(config(params, words.join(" "))?, may_reboot)
+    refuse_missing_devices(&params.unsupported)?;
+    let umid = Umid::claim(params.umid.as_deref(), params.uml_dir.as_deref())?;
+    let outcome = machine::boot(config(params, words.join(" "))?, may_reboot, Some(&umid), None);
+    drop(umid);
+    outcome
+}
+
+/// A machine without the disk that was asked for would be another machine; without a network it is one with its cable
+/// pulled.
+fn refuse_missing_devices(words: &[String]) -> Result<(), String> {
+    for word in words {
+        if word.starts_with("ubd") {
+            return Err(format!(
+                "{word}: disks are not in this version; use rootfstype=hostfs rootflags=FOLDER or initrd=FILE"
+            ));
+        }
+        eprintln!("ruml: {word}: not in this version, ignored");
+    }
+    Ok(())
 }
 
 fn config(params: Params, cmdline: String) -> Result<Config, String> {
@@ -28,7 +47,7 @@ fn config(params: Params, cmdline: String) -> Result<Config, String> {
     Ok(Config {
         mem: params.mem.unwrap_or_else(machine::default_memory),
         ncpus: params.ncpus.unwrap_or_else(machine::default_ncpus),
-        hostname: params.hostname.or(params.umid).unwrap_or_else(|| "(none)".to_owned()),
+        hostname: params.hostname.unwrap_or_else(|| "(none)".to_owned()),
         cmdline,
         root,
         root_ro: params.read_only.unwrap_or(false),

@@ -11,7 +11,7 @@ use abi::errno::{EAGAIN, EINVAL, ENAMETOOLONG, ENOSYS, EXDEV};
 use abi::fcntl::*;
 
 use super::{component, cstr, uninterrupted};
-use crate::sys::check;
+use crate::sys::{check, spared};
 
 /// Longest piece of a path that one call resolves.
 const PIECE: usize = PATH_MAX - 1;
@@ -20,9 +20,10 @@ const RACE_RETRIES: usize = 64;
 
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
-fn own(fd: i64) -> OwnedFd {
+/// ENFILE for one too many.
+fn own(fd: i64) -> Result<OwnedFd> {
     // SAFETY: only called with what an opening call just returned: a descriptor that nothing else owns.
-    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+    spared(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// Opens what becomes a root: an O_PATH descriptor of any host path, links followed.
@@ -32,7 +33,7 @@ pub fn open_root(path: &[u8]) -> Result<OwnedFd> {
         // SAFETY: `path` is a C string that outlives the call.
         check(unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }.into())
     })
-    .map(own)
+    .and_then(own)
 }
 
 /// Opens `path`, relative to `root`, with symbolic links followed as if `root` were `/`: for choosing a root inside
@@ -107,7 +108,7 @@ fn openat2(root: BorrowedFd<'_>, path: &[u8], flags: u32, mode: u32, resolve: u6
         });
         match outcome {
             Err(EAGAIN) if races < RACE_RETRIES => races += 1,
-            outcome => return outcome.map(own),
+            outcome => return outcome.and_then(own),
         }
     }
 }
@@ -132,7 +133,7 @@ fn openat(dir: BorrowedFd<'_>, name: &[u8], flags: u32, mode: u32) -> Result<Own
         // SAFETY: `name` is a C string that outlives the call.
         check(unsafe { libc::openat(dir.as_raw_fd(), name.as_ptr(), flags, mode & 0o7777) }.into())
     })
-    .map(own)
+    .and_then(own)
 }
 
 /// Opens anew what `fd` has open, with other flags: with the rights of the file, not of its path.
@@ -143,7 +144,7 @@ pub fn reopen(fd: BorrowedFd<'_>, flags: u32) -> Result<OwnedFd> {
         // SAFETY: `path` is a C string that outlives the call.
         check(unsafe { libc::open(path.as_ptr(), flags) }.into())
     })
-    .map(own)
+    .and_then(own)
 }
 
 /// The name under which /proc lets calls that want a path work on a descriptor, O_PATH ones too.

@@ -26,7 +26,7 @@ pub use op::{MapSource, MemOp};
 pub(crate) use abi::GIVE_WAY;
 pub(crate) use process::reap_forever;
 pub use regs::{Regs, USER_CS, USER_DS, USER32_CS};
-pub use space::{AddressSpace, Usage};
+pub use space::{AddressSpace, Footprint, Usage};
 pub use thread::StubThread;
 pub(crate) use window::{Mapping, turn_kick};
 

@@ -59,7 +59,12 @@ impl Order {
 
 /// Gives the turn to a stub thread that has been told to clone, and lets it. Returns once the clone is allowed, or the
 /// thread has handed back without one. ESRCH if it is `lost`, which is asked when it has not asked to clone for a while.
-pub(super) fn ordered(order: &Order, window: &Mapping, spin: bool, lost: &dyn Fn() -> bool) -> Result<()> {
+pub(super) fn ordered(
+    order: &Order,
+    window: &Mapping,
+    spin: bool,
+    lost: &mut dyn FnMut() -> bool,
+) -> Result<()> {
     let listener = LISTENER.get().ok_or(ENOSYS)?;
     let _guard = ORDER.lock();
     window.release(false);

@@ -57,12 +57,14 @@ impl Process {
         sent.unwrap_or(Err(ESRCH)).map(drop)
     }
 
-    /// Whether a thread sleeps where signals could wake it, as it does while it waits for its turn.
-    pub(super) fn sleeps(&self, tid: i32) -> bool {
+    /// Whether a thread sleeps where signals could wake it, as it does while it waits for its turn, and how long it has
+    /// run outside the host's kernel, in clock ticks. None if it is gone.
+    pub(super) fn activity(&self, tid: i32) -> Option<(bool, u64)> {
         let stat = self.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")));
-        // A name with parentheses is no trouble: the state follows the last one.
-        stat.and_then(std::io::Result::ok)
-            .is_some_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')))
+        let stat = stat.and_then(std::io::Result::ok)?;
+        // A name with parentheses is no trouble: the state follows the last one, and utime is the twelfth word from there.
+        let mut words = stat.rsplit(") ").next()?.split(' ');
+        Some((words.next() == Some("S"), words.nth(10)?.parse().ok()?))
     }
 
     /// Whoever waits on this window learns of the process's death.

@@ -24,6 +24,43 @@ pub struct Usage {
     pub resident: u64,
 }
 
+/// What a process of the host takes of its memory, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Resident pages that are neither of files nor of shared objects.
+    pub anonymous: u64,
+    /// Resident pages of all kinds.
+    pub resident: u64,
+    /// Page tables.
+    pub tables: u64,
+}
+
+impl Footprint {
+    /// Of this program itself: the guest kernel's heap, above all.
+    pub fn own() -> Footprint {
+        Footprint::of("self")
+    }
+
+    fn of(pid: &str) -> Footprint {
+        Footprint::parse(&std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default())
+    }
+
+    fn parse(status: &str) -> Footprint {
+        let mut found = Footprint::default();
+        for (name, value) in status.lines().filter_map(|line| line.split_once(':')) {
+            let field = match name {
+                "VmRSS" => &mut found.resident,
+                "RssAnon" => &mut found.anonymous,
+                "VmPTE" => &mut found.tables,
+                _ => continue,
+            };
+            let kilobytes: u64 = value.trim().trim_end_matches(" kB").parse().unwrap_or(0);
+            *field = kilobytes.saturating_mul(1024);
+        }
+        found
+    }
+}
+
 /// One guest address space: a stub process. Killed when dropped.
 pub struct AddressSpace {
     pub(super) process: Arc<Process>,
@@ -195,10 +232,9 @@ impl AddressSpace {
         self.statm().0
     }
 
-    /// Resident bytes that are the process's own: neither of files nor of shared objects.
-    pub fn anonymous_bytes(&self) -> u64 {
-        let (resident, shared) = self.statm();
-        resident.saturating_sub(shared)
+    /// What the process takes of the host's memory.
+    pub fn footprint(&self) -> Footprint {
+        self.process.with_pid(|pid| Footprint::of(&pid.to_string())).unwrap_or_default()
     }
 
     /// Anonymous memory, each page divided by the number of processes that share it after a fork. The host walks all
@@ -298,5 +334,18 @@ fn clip(addr: u64, len: usize) -> usize {
 impl Drop for AddressSpace {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Footprint;
+
+    #[test]
+    fn footprints_are_read() {
+        let status = "Name:\tx: y\nVmRSS:\t  12 kB\nRssAnon:\t 8 kB\nVmPTE:\t     44 kB\nThreads:\t1\n";
+        let found = Footprint::parse(status);
+        assert_eq!((found.resident, found.anonymous, found.tables), (12 << 10, 8 << 10, 44 << 10));
+        assert!(Footprint::own().anonymous > 0);
     }
 }

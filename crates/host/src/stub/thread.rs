@@ -20,6 +20,9 @@ const ORDER_NS: u64 = 30_000_000_000;
 
 /// How often to look whether a thread that was given an order is still at it, ns.
 const STALL_NS: u64 = 200_000_000;
+/// How long a thread that was given an order may compute, in clock ticks (10 ms): what takes long is done by the host's
+/// kernel.
+const BUSY_TICKS: u64 = 15;
 /// How long to sleep at a time for a child that may have died unseen, ns.
 const ORPHAN_NS: u64 = 10_000_000;
 
@@ -397,11 +400,14 @@ impl StubThread {
     fn clone_by(&mut self, order: &Order) -> Result<i32> {
         let process = &self.space.process;
         let start = clock::monotonic();
-        let lost = || {
+        let mut progress = Progress::default();
+        let mut lost = || {
             let late = clock::monotonic() - start;
-            process.is_dead() || late > ORDER_NS || late > STALL_NS && process.sleeps(order.tid)
+            process.is_dead()
+                || late > ORDER_NS
+                || late > STALL_NS && progress.stalled(process, order.tid) > 0
         };
-        if notify::ordered(order, &self.mapping, self.spin, &lost).is_err() {
+        if notify::ordered(order, &self.mapping, self.spin, &mut lost).is_err() {
             self.space.kill();
             return Err(ESRCH);
         }
@@ -414,20 +420,38 @@ impl StubThread {
     }
 }
 
-/// Waits until a thread that was given an order hands back. False if it is lost: dead, late, or asleep, which nothing
-/// it could be ordered makes it for long.
+/// What a thread that was given an order is seen doing.
+#[derive(Default)]
+struct Progress {
+    asleep: u32,
+    /// Its ticks when it was first looked at.
+    ticks: Option<u64>,
+}
+
+impl Progress {
+    /// Looks once more: how many times in a row it was found asleep, which nothing it could be ordered makes it for long.
+    /// As many as there are if it computes, or is gone.
+    fn stalled(&mut self, process: &Process, tid: i32) -> u32 {
+        let Some((asleep, ticks)) = process.activity(tid) else { return u32::MAX };
+        self.asleep = if asleep { self.asleep + 1 } else { 0 };
+        let before = *self.ticks.get_or_insert(ticks);
+        if ticks.saturating_sub(before) >= BUSY_TICKS { u32::MAX } else { self.asleep }
+    }
+}
+
+/// Waits until a thread that was given an order hands back. False if it is lost: dead, late, asleep, or busy with
+/// something else.
 pub(super) fn answered(process: &Process, mapping: &Mapping, tid: i32, spin: bool) -> bool {
     let end = clock::monotonic() + ORDER_NS;
-    let mut asleep = 0;
-    while asleep < 2 {
+    let mut progress = Progress::default();
+    loop {
         let now = clock::monotonic();
         match mapping.wait(None, spin, Some(now + STALL_NS), &|| process.is_dead()) {
             Woke::Turn => return true,
-            Woke::Late if now < end => asleep = if process.sleeps(tid) { asleep + 1 } else { 0 },
+            Woke::Late if now < end && progress.stalled(process, tid) < 2 => {}
             _ => return false,
         }
     }
-    false
 }
 
 fn errno_of(failure: Failure) -> Errno {

@@ -1,5 +1,7 @@
 //! Kernel parameters, bootparam(7): `name=value` words that the kernel knows; the others go to init.
 
+use crate::syscall::CallSet;
+
 /// What a kernel command line says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params {
@@ -30,13 +32,17 @@ pub struct Params {
     /// `quiet`, `debug`, `loglevel=`
     pub loglevel: Option<u8>,
     /// `ruml.trace[=CALLS]`
-    pub trace: Option<Vec<String>>,
+    pub trace: Option<CallSet>,
     /// `conN=`, `con=`, as given.
     pub consoles: Vec<(Option<u32>, String)>,
     /// `hostfs=`
     pub hostfs: Option<String>,
     /// `noreboot`
     pub noreboot: bool,
+    /// `uml_dir=`
+    pub uml_dir: Option<String>,
+    /// Words for devices of User-Mode Linux that this version doesn't have: disks, networks, serial lines.
+    pub unsupported: Vec<String>,
     /// Words for init's arguments, in order; everything after `--` among them.
     pub init_args: Vec<String>,
     /// `K=V` words for init's environment.
@@ -82,6 +88,7 @@ impl Params {
             ("rdinit", Some(_)) => self.rdinit = Some(text()?),
             ("initrd", Some(_)) => self.initrd = Some(text()?),
             ("umid", Some(_)) => self.umid = Some(text()?),
+            ("uml_dir", Some(_)) => self.uml_dir = Some(text()?),
             ("hostname", Some(_)) => self.hostname = Some(text()?),
             ("hostfs", Some(_)) => self.hostfs = Some(text()?),
             ("panic", Some(v)) => self.panic = Some(number(name, v)?),
@@ -89,12 +96,11 @@ impl Params {
             ("quiet", None) => self.loglevel = Some(4),
             ("debug", None) => self.loglevel = Some(8),
             ("noreboot", None) => self.noreboot = true,
-            ("ruml.trace", calls) => {
-                self.trace = Some(calls.map_or(Vec::new(), |c| c.split(',').map(str::to_owned).collect()));
-            }
+            ("ruml.trace", calls) => self.trace = Some(CallSet::parse(calls.unwrap_or_default())?),
             // Words that other kernels know and that change nothing here.
             ("console" | "devfs" | "stderr" | "earlyprintk" | "rootwait" | "rootdelay", _) => {}
             _ if self.console(name, value) => {}
+            (_, Some(_)) if is_uml_device(name) => self.unsupported.push(word.to_owned()),
             // As in Linux: words with a dot belong to modules.
             (_, _) if name.contains('.') => {}
             (_, Some(_)) => self.init_env.push(word.to_owned()),
@@ -112,6 +118,13 @@ impl Params {
         self.consoles.push((number, value.to_owned()));
         true
     }
+}
+
+/// `ubd0=`, `ubdbr=`, `eth1=`, `vec0=`, `ssl=`, `mconsole=`.
+fn is_uml_device(name: &str) -> bool {
+    let numbered =
+        |prefix| name.strip_prefix(prefix).is_some_and(|n: &str| n.bytes().all(|c| c.is_ascii_digit()));
+    name.starts_with("ubd") || ["eth", "vec", "ssl", "mconsole"].iter().any(|p| numbered(*p))
 }
 
 fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
@@ -150,6 +163,13 @@ mod tests {
     }
 
     #[test]
+    fn devices_that_are_not_there_are_told_apart_from_words_for_init() {
+        let params = Params::parse("ubd0=root_fs ubdbr=x eth0=daemon ethane=1 ssl=pty".split(' ')).unwrap();
+        assert_eq!(params.unsupported, ["ubd0=root_fs", "ubdbr=x", "eth0=daemon", "ssl=pty"]);
+        assert_eq!(params.init_env, ["ethane=1"]);
+    }
+
+    #[test]
     fn sizes() {
         assert_eq!(parse_size("512m"), Some(512 << 20));
         assert_eq!(parse_size("4096"), Some(4096));
@@ -161,5 +181,6 @@ mod tests {
     fn a_wrong_value_is_an_error() {
         assert!(Params::parse(["mem=lots"]).is_err());
         assert!(Params::parse(["ncpus=-1"]).is_err());
+        assert!(Params::parse(["ruml.trace=opnat"]).is_err());
     }
 }

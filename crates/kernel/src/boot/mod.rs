@@ -22,6 +22,7 @@ use std::path::PathBuf;
 pub use cmdline::{Params, parse_size};
 pub use power::{Outcome, init_exited, machine_cmdline, memory_size, panic, power_off};
 
+use crate::syscall::CallSet;
 use crate::{printk, sched, time};
 
 /// A machine to boot.
@@ -50,8 +51,8 @@ pub struct Config {
     pub stdio: Stdio,
     /// Messages below this level are shown on standard error.
     pub loglevel: u8,
-    /// Trace syscalls: all for an empty list.
-    pub trace: Option<Vec<String>>,
+    /// Trace these syscalls.
+    pub trace: Option<CallSet>,
     /// `panic=`: seconds until the reboot after a panic; 0 never reboots, and the machine ends.
     pub panic_timeout: i32,
 }
@@ -128,8 +129,8 @@ pub fn run(config: Config) -> Result<Outcome, String> {
     time::init();
     crate::task::sys::set_hostname(config.hostname.as_bytes());
     power::set_machine(config.mem, &config.cmdline, config.panic_timeout);
-    if let Some(only) = &config.trace {
-        crate::syscall::set_trace(only.clone());
+    if let Some(calls) = &config.trace {
+        crate::syscall::set_trace(calls);
     }
     crate::pr_info!("ruml {} on {} vCPUs", env!("CARGO_PKG_VERSION"), config.ncpus);
     crate::pr_info!("Kernel command line: {}", config.cmdline);

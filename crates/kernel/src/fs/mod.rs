@@ -19,7 +19,8 @@ use crate::vfs::register_filesystem;
 
 /// Makes every type known to mount(2), in the order of /proc/filesystems.
 pub fn register_all() {
-    tmpfs::init();
+    register_filesystem(&tmpfs::TMPFS);
+    register_filesystem(&tmpfs::RAMFS);
     register_filesystem(&devtmpfs::DEVTMPFS);
     register_filesystem(&devpts::DEVPTS);
     register_filesystem(&proc::PROC);

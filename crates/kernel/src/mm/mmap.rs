@@ -8,6 +8,7 @@ use abi::cred::CAP_IPC_LOCK;
 use abi::errno::{EACCES, EAGAIN, EEXIST, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM};
 use abi::mm::*;
 use abi::resource::{RLIMIT_DATA, RLIMIT_MEMLOCK};
+use host::object::Object;
 use host::stub::{MapSource, MemOp, TASK_SIZE};
 
 use super::vma::{Backing, MappedFile, SharedAnon, VmFlags, Vma};
@@ -159,7 +160,7 @@ fn map_file(r: &Request, file: Arc<File>, flags: &mut VmFlags) -> Result<(Backin
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
             (Backing::File(Arc::new(MappedFile { file, fd: Some(fd) })), source)
         }
-        Mapping::Anonymous if shared => (Backing::SharedAnon(new_shared_anon()), MapSource::Anonymous),
+        Mapping::Anonymous if shared => shared_anon(r.len)?,
         Mapping::Anonymous => (Backing::File(Arc::new(MappedFile { file, fd: None })), MapSource::Anonymous),
     })
 }
@@ -170,7 +171,7 @@ fn map_anonymous(r: &Request, flags: &mut VmFlags) -> Result<(Backing, MapSource
         MAP_SHARED if growsdown => Err(EINVAL),
         MAP_SHARED => {
             *flags |= VmFlags::SHARED | VmFlags::MAYSHARE;
-            Ok((Backing::SharedAnon(new_shared_anon()), MapSource::Anonymous))
+            shared_anon(r.len)
         }
         MAP_PRIVATE => {
             if growsdown {
@@ -182,8 +183,13 @@ fn map_anonymous(r: &Request, flags: &mut VmFlags) -> Result<(Backing, MapSource
     }
 }
 
-fn new_shared_anon() -> Arc<SharedAnon> {
-    Arc::new(SharedAnon { ino: NEXT_SHARED_ANON.fetch_add(1, Ordering::Relaxed) })
+/// Fresh shared memory. ENFILE, ENOMEM.
+fn shared_anon(len: u64) -> Result<(Backing, MapSource)> {
+    let object = Object::create("shared")?;
+    object.set_len(len).map_err(|_| ENOMEM)?;
+    let source = MapSource::Object { fd: object.fd(), offset: 0 };
+    let ino = NEXT_SHARED_ANON.fetch_add(1, Ordering::Relaxed);
+    Ok((Backing::SharedAnon(Arc::new(SharedAnon { ino, object: Some(object) })), source))
 }
 
 /// Chooses the address, checks limits, and maps.

@@ -2,30 +2,35 @@
 //!
 //! Nothing here runs while the machine is idle. While a guest program runs, its vCPU calls [`pressure`] now and then
 //! ([`next_check`]), because a guest touches the memory that it has been given without asking again. What counts is the
-//! anonymous memory of the stubs, files in memory and shared memory, and what the caches hold. Pages that a fork still
-//! shares count twice in that sum, so it is verified by the host's proportional figures, which are dear, when it says
-//! that there is no memory left.
+//! anonymous memory of the stubs and their page tables, the memory objects (tmpfs, shared memory), and the kernel's own
+//! heap. Pages that a fork still shares count twice in that sum, so it is verified by the host's proportional figures,
+//! which are dear, before anybody is killed.
 //!
 //! Over the limit, caches are dropped first ([`register_shrinker`]); then the process with the largest score dies, by
-//! SIGKILL, as Linux's `oom_badness` has it: resident memory plus oom_score_adj thousandths of all memory.
+//! SIGKILL, as Linux's `oom_badness` has it: resident memory and page tables plus oom_score_adj thousandths of all
+//! memory.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::signal::SIGKILL;
-use host::stub::AddressSpace;
+use host::object;
+use host::stub::{AddressSpace, Footprint};
 
 use super::overcommit;
 use crate::sync::{SpinLock, rank};
 use crate::task::{Process, exit, pid};
+use crate::vfs::dcache;
 
-/// The sum is looked at no more often than this, ns: with plenty of memory left, and when it is getting short.
+/// The sum is looked at no more often than this, ns: with plenty of memory left, and when there is none.
 const CHECK_INTERVAL: u64 = 400_000_000;
-const CHECK_INTERVAL_SHORT: u64 = 50_000_000;
+const CHECK_INTERVAL_SHORT: u64 = 20_000_000;
 /// No more than one part in so many of the time goes into verifying, unless that would take longer than this, ns.
 const VERIFY_SHARE: u64 = 20;
 const VERIFY_INTERVAL_MAX: u64 = 1_000_000_000;
+/// Bytes that a guest takes in a nanosecond, at most: memory is looked at again before it could be gone.
+const BYTES_PER_NS: u64 = 2;
 /// Of this many parts of the memory, one is left free by reclaim.
 const RESERVE: u64 = 64;
 /// oom_score_adj of a process that is never chosen.
@@ -60,16 +65,17 @@ pub struct MemInfo {
     pub total: u64,
     /// Used by nobody.
     pub free: u64,
-    /// Held by caches that can give it back.
+    /// Held by caches that can give it back, and shared memory, which Linux counts among them.
     pub cached: u64,
-    /// Files in memory and shared memory.
+    /// Shared memory and files in memory.
     pub shared: u64,
 }
 
 /// How the machine's memory is used, for /proc/meminfo and sysinfo(2).
 pub fn meminfo() -> MemInfo {
     let total = overcommit::total();
-    MemInfo { total, free: total.saturating_sub(measure()), cached: cached(), shared: shared() }
+    let shared = shared();
+    MemInfo { total, free: total.saturating_sub(measure()), cached: cached() + shared, shared }
 }
 
 /// Bytes that caches hold.
@@ -88,19 +94,19 @@ pub fn drop_caches() {
 
 /// Bytes of files in memory (tmpfs, memfd) and of shared memory.
 pub fn shared() -> u64 {
-    host::object::resident_total() + crate::fs::tmpfs::heap_bytes()
+    object::resident() + crate::fs::tmpfs::heap_bytes()
 }
 
-/// The sum: the processes' own memory by `anonymous`, what is shared, and the caches.
-fn sum(anonymous: impl Fn(&AddressSpace) -> u64) -> u64 {
+/// The sum: the processes' own memory by `own`, the objects, and the kernel's heap.
+fn sum(own: impl Fn(&AddressSpace) -> u64) -> u64 {
     let processes: Vec<_> = pid::tasklist().processes().cloned().collect();
     let mut seen = HashSet::new();
-    let mut sum = cached() + shared();
+    let mut sum = Footprint::own().anonymous + object::resident();
     for process in &processes {
         if let Some(mm) = mm_of(process)
             && seen.insert(mm.id)
         {
-            sum += anonymous(&mm.space);
+            sum += own(&mm.space);
         }
     }
     USED.store(sum, Ordering::Relaxed);
@@ -109,12 +115,18 @@ fn sum(anonymous: impl Fn(&AddressSpace) -> u64) -> u64 {
 
 /// What is used, or more than that after forks.
 fn measure() -> u64 {
-    sum(AddressSpace::anonymous_bytes)
+    sum(|space| {
+        let footprint = space.footprint();
+        footprint.anonymous + footprint.tables
+    })
 }
 
 /// What is used, exactly.
 fn verify() -> u64 {
-    sum(|space| space.proportional_anonymous_bytes().unwrap_or_else(|| space.anonymous_bytes()))
+    sum(|space| {
+        let footprint = space.footprint();
+        space.proportional_anonymous_bytes().unwrap_or(footprint.anonymous) + footprint.tables
+    })
 }
 
 fn mm_of(process: &Process) -> Option<Arc<super::Mm>> {
@@ -129,42 +141,66 @@ pub fn next_check() -> u64 {
 /// Looks whether there is memory left, if nobody has for a while, and makes room where there is none. No lock may be
 /// held.
 pub fn pressure(now: u64) {
-    let due = next_check();
-    let claim = |next| NEXT_CHECK.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-    if now < due || !claim(now + CHECK_INTERVAL) {
-        return;
-    }
     let total = overcommit::total();
-    let used = measure();
-    if used > total / 2 {
-        NEXT_CHECK.store(now + CHECK_INTERVAL_SHORT, Ordering::Relaxed);
+    if look(now).is_some_and(|used| used > total - total / RESERVE) {
+        let used = verified(now);
+        if used > total - total / RESERVE {
+            reclaim(used, total);
+        }
     }
-    let limit = total - total / RESERVE;
-    if used <= limit {
-        return;
+}
+
+/// The same in the midst of a system call that goes on for long, where locks may be held that reclaim would need.
+pub fn pressure_in_call(now: u64) {
+    let total = overcommit::total();
+    if look(now).is_some_and(|used| used > total) && verified(now) > total {
+        kill_largest(total);
     }
+}
+
+/// What is used, exactly; the next look waits in proportion to what it cost.
+fn verified(now: u64) -> u64 {
     let used = verify();
     let after = host::clock::monotonic();
     let pause = after.saturating_sub(now).saturating_mul(VERIFY_SHARE);
     NEXT_CHECK.store(after + pause.clamp(CHECK_INTERVAL_SHORT, VERIFY_INTERVAL_MAX), Ordering::Relaxed);
-    if used > limit {
-        reclaim(used, total);
+    used
+}
+
+/// Bytes in use; none if it is not time to look again.
+fn look(now: u64) -> Option<u64> {
+    let due = next_check();
+    let claim = |next| NEXT_CHECK.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    if now < due || !claim(now + CHECK_INTERVAL) {
+        return None;
     }
+    let used = measure();
+    let soon =
+        (overcommit::total().saturating_sub(used) / BYTES_PER_NS).clamp(CHECK_INTERVAL_SHORT, CHECK_INTERVAL);
+    // With thousands of processes the look itself takes long.
+    let cost = host::clock::monotonic().saturating_sub(now);
+    NEXT_CHECK.store(now + soon.max(cost.saturating_mul(8)), Ordering::Relaxed);
+    Some(used)
 }
 
 fn reclaim(used: u64, total: u64) {
     let wanted = used - (total - total / RESERVE);
     let all: Vec<fn(u64) -> u64> = SHRINKERS.lock().iter().map(|s| s.shrink).collect();
-    let freed: u64 = all.iter().map(|shrink| shrink(wanted)).sum();
-    if used.saturating_sub(freed) > total {
+    for shrink in all {
+        shrink(wanted);
+    }
+    dcache::shrink_all();
+    // What the heap has freed is not the host's yet.
+    host::machine::trim_heap();
+    if verify() > total {
         kill_largest(total);
     }
 }
 
 fn kill_largest(total: u64) {
     let processes: Vec<_> = pid::tasklist().processes().cloned().collect();
-    if processes.iter().any(|p| p.group_exit.load(Ordering::SeqCst) && mm_of(p).is_some()) {
-        // Somebody is dying already; its memory comes back first.
+    if processes.iter().any(|p| p.group_exit.load(Ordering::SeqCst) && !p.zombie.load(Ordering::SeqCst)) {
+        // Somebody is dying already; its memory and what its files hold come back first.
         return;
     }
     let victims = processes.iter().filter_map(|p| Some((score(p, total)?, p)));
@@ -189,8 +225,9 @@ fn score(process: &Process, total: u64) -> Option<i64> {
     if process.tgid == 1 || adjust == OOM_SCORE_ADJ_MIN {
         return None;
     }
-    let rss = mm_of(process)?.rss() as i64;
-    Some(rss.saturating_add(i64::from(adjust).saturating_mul((total / 1000) as i64)))
+    let footprint = mm_of(process)?.space.footprint();
+    let taken = footprint.resident.saturating_add(footprint.tables) as i64;
+    Some(taken.saturating_add(i64::from(adjust).saturating_mul((total / 1000) as i64)))
 }
 
 /// /proc/PID/oom_score: 0 to 2000.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use abi::mm::{PAGE_SIZE, PROT_EXEC, PROT_READ, PROT_WRITE};
 
+use host::object::Object;
+
 use super::shm::ShmAttach;
 use crate::vfs::File;
 
@@ -96,10 +98,12 @@ pub struct MappedFile {
     pub fd: Option<Arc<OwnedFd>>,
 }
 
-/// Shared anonymous memory: the host holds it, this is its identity for futexes.
+/// Shared anonymous memory.
 pub struct SharedAnon {
-    /// As st_ino in /proc/PID/maps.
+    /// As st_ino in /proc/PID/maps, and its identity for futexes.
     pub ino: u64,
+    /// Holds the memory until the last mapping of it has gone; none in tests.
+    pub object: Option<Object>,
 }
 
 /// What is behind a [`Vma`].
@@ -107,7 +111,7 @@ pub struct SharedAnon {
 pub enum Backing {
     /// Private zero-filled memory.
     Anonymous,
-    /// MAP_SHARED|MAP_ANONYMOUS: the host's shared memory, inherited over fork.
+    /// MAP_SHARED|MAP_ANONYMOUS: inherited over fork.
     SharedAnon(Arc<SharedAnon>),
     /// A file.
     File(Arc<MappedFile>),
@@ -430,7 +434,7 @@ mod tests {
     #[test]
     fn shared_parts_keep_their_offsets() {
         let mut set = VmaSet::default();
-        let backing = Backing::SharedAnon(Arc::new(SharedAnon { ino: 1 }));
+        let backing = Backing::SharedAnon(Arc::new(SharedAnon { ino: 1, object: None }));
         set.insert(Vma { start: 0x1000, end: 0x4000, flags: RW, backing, offset: 0 });
         set.remove(0x2000, 0x3000);
         assert_eq!(set.find(0x3000).map(|v| v.offset), Some(0x2000));

@@ -23,7 +23,7 @@ mod vcpu;
 pub use loadavg::loads;
 pub use runqueue::{Policy, Sched, SchedAttr};
 pub use timer::Timer;
-pub use user::run_user;
+pub use user::{cond_resched, run_user};
 pub use vcpu::{CpuTimes, Vcpu, current_vcpu, guest_so_far, spawn_kernel_task, start, stop, vcpus};
 
 use crate::sync;

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
+use abi::Result;
+use abi::errno::EINTR;
 use host::stub::{Event, Wait};
 
 use super::{SLICE, STEAL_DELAY, schedule, vcpu};
 use crate::mm::{self, oom};
-use crate::task::{Task, TaskState};
+use crate::task::{Task, TaskState, current, with_current};
 
 /// Resumes the guest program of `task`, the current one, until it needs the kernel. Errors of the guest arrive as
 /// events; [`Event::Interrupted`] means that the task has something to look at (signal, exit) or was preempted.
@@ -76,4 +78,28 @@ pub fn run_user(task: &Task) -> Event {
         schedule();
     }
     event
+}
+
+/// For kernel code that may go on for long without sleeping, between two of its steps: lets timers expire and others run
+/// when the slice is over, and the OOM killer look. EINTR when the task is to die. No lock but a mutex may be held.
+pub fn cond_resched() -> Result<()> {
+    let now = host::clock::monotonic();
+    let (mut killed, mut over) = (false, false);
+    with_current(|task| {
+        killed = task.fatal_signal_pending();
+        over = now >= task.sched.run_start.load(Ordering::Relaxed) + SLICE;
+    });
+    if killed {
+        return Err(EINTR);
+    }
+    if over && let Some(vcpu) = vcpu::current_vcpu() {
+        oom::pressure_in_call(now);
+        vcpu.timers.run_expired(now);
+        let task = current();
+        if vcpu.should_preempt(&task) {
+            task.set_state(TaskState::Running);
+            schedule();
+        }
+    }
+    Ok(())
 }

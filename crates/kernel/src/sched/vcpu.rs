@@ -207,6 +207,9 @@ impl Vcpu {
         let work =
             vcpus().iter().any(|v| v.queued.load(Ordering::SeqCst) > 0 && v.queue.lock().has_for(self.id));
         if !work && !STOPPING.load(Ordering::SeqCst) {
+            if crate::syscall::trace_enabled() {
+                crate::syscall::trace::idle();
+            }
             let before = host::clock::monotonic();
             self.idle_since.store(before, Ordering::Relaxed);
             self.cpu.idle(self.timers.earliest());

@@ -3,6 +3,7 @@
 use abi::signal::{SA_NODEFER, SA_RESETHAND, SIG_DFL, SIG_IGN, SIGALRM, SIGSTOP, SigAction, SigInfo, SigSet};
 
 use super::{action, frame, jobctl, mask, restart, send};
+use crate::syscall::{trace, trace_enabled};
 use crate::task::{Task, exit, family, pid};
 use crate::time;
 
@@ -53,6 +54,9 @@ fn next_signal(task: &Task) -> Option<(SigInfo, SigAction)> {
         }
         let blocked = task.signal.lock().blocked;
         let info = dequeue(task, blocked)?;
+        if trace_enabled() {
+            trace::signal_taken(task, &info);
+        }
         let sig = info.si_signo as u32;
         let action = take_action(task, sig);
         match action.handler {

@@ -115,7 +115,7 @@ pub(super) fn stop_if_asked(task: &Task) -> bool {
     loop {
         // Before the test: a SIGCONT in between finds the task to be woken.
         task.set_state(TaskState::Stopped);
-        let completed = {
+        let (completed, sig) = {
             let mut group = task.process.stop.lock();
             let asked = group.signal != 0 || task.signal.lock().state.stop_pending;
             let waits = stopped && group.pending != 0;
@@ -124,8 +124,12 @@ pub(super) fn stop_if_asked(task: &Task) -> bool {
                 task.set_state(TaskState::Running);
                 return stopped;
             }
-            participate(task, &mut group)
+            let sig = group.pending.max(group.signal);
+            (participate(task, &mut group), sig)
         };
+        if !stopped && crate::syscall::trace_enabled() {
+            crate::syscall::trace::stopped(task, sig);
+        }
         stopped = true;
         if let Some(sig) = completed {
             notify_parent(&task.process, CLD_STOPPED, sig);

@@ -30,12 +30,11 @@ pub mod restart;
 mod send;
 pub mod signalfd;
 
-use core::fmt::Write;
-
 use abi::Errno;
 use abi::signal::SigSet;
 
 use crate::syscall::Arg;
+use crate::syscall::trace::Line;
 use crate::task::Task;
 
 pub use action::{SigHand, exec_reset, rt_sigaction};
@@ -68,11 +67,8 @@ impl Arg for Signal {
     fn from_raw(raw: u64) -> Self {
         Signal(raw as i32)
     }
-    fn show(raw: u64, out: &mut String) {
-        let _ = match abi::signal::name(raw as u32) {
-            Some(name) => write!(out, "SIG{name}"),
-            None => write!(out, "{}", raw as i32),
-        };
+    fn show(raw: u64, line: &mut Line<'_>) {
+        crate::syscall::trace::signal_name(raw, line);
     }
 }
 

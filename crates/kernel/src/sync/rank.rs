@@ -74,5 +74,6 @@ ranks! {
     RUN_QUEUE = 830,
     // Leaves.
     LEAF = 900,
+    TRACE = 940,
     PRINTK = 950,
 }

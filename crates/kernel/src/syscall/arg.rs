@@ -1,25 +1,18 @@
 //! Typed syscall arguments and results.
 
-use core::fmt::Write;
-
 use abi::Result;
 use abi::fcntl::OpenFlags;
 
-use crate::uaccess::{UserPtr, path_from_user, strncpy_from_user};
+use super::trace::{Decoder, Line};
+use crate::uaccess::{UserPtr, path_from_user};
 use crate::vfs::Fd;
 
 /// A type that an argument register is read as.
 pub trait Arg: Sized {
     /// Takes the register. Any word is acceptable here; handlers validate.
     fn from_raw(raw: u64) -> Self;
-    /// Shows it in a trace.
-    fn show(raw: u64, out: &mut String);
-}
-
-/// Writes a trace of arguments.
-pub trait Show {
-    /// Appends a readable form.
-    fn show(&self, out: &mut String);
+    /// Shows it in a trace, where the table names no decoder.
+    fn show(raw: u64, line: &mut Line<'_>);
 }
 
 macro_rules! integers {
@@ -28,23 +21,31 @@ macro_rules! integers {
             fn from_raw(raw: u64) -> Self {
                 raw as $ty
             }
-            fn show(raw: u64, out: &mut String) {
-                // Large unsigned words are mostly addresses or masks.
-                let value = raw as $ty;
-                let _ = if (value as i128) > 0xffff { write!(out, "{value:#x}") } else { write!(out, "{value}") };
+            fn show(raw: u64, line: &mut Line<'_>) {
+                write!(line, "{}", raw as $ty);
             }
         })*
     };
 }
 
-integers!(i32, u32, i64, u64, usize, isize);
+integers!(i32, u32, i64, usize, isize);
+
+impl Arg for u64 {
+    fn from_raw(raw: u64) -> Self {
+        raw
+    }
+    fn show(raw: u64, line: &mut Line<'_>) {
+        // Large ones are mostly addresses or masks.
+        if raw > 0xffff { write!(line, "{raw:#x}") } else { write!(line, "{raw}") }
+    }
+}
 
 impl<T> Arg for UserPtr<T> {
     fn from_raw(raw: u64) -> Self {
         UserPtr::new(raw)
     }
-    fn show(raw: u64, out: &mut String) {
-        let _ = if raw == 0 { out.write_str("NULL") } else { write!(out, "{raw:#x}") };
+    fn show(raw: u64, line: &mut Line<'_>) {
+        line.put_addr(raw);
     }
 }
 
@@ -52,9 +53,9 @@ impl Arg for Fd {
     fn from_raw(raw: u64) -> Self {
         Fd(raw as i32)
     }
-    fn show(raw: u64, out: &mut String) {
+    fn show(raw: u64, line: &mut Line<'_>) {
         let fd = raw as i32;
-        let _ = if fd == Fd::CWD.0 { out.write_str("AT_FDCWD") } else { write!(out, "{fd}") };
+        if fd == Fd::CWD.0 { write!(line, "AT_FDCWD") } else { write!(line, "{fd}") }
     }
 }
 
@@ -78,12 +79,8 @@ impl Arg for UserPath {
     fn from_raw(raw: u64) -> Self {
         UserPath(raw)
     }
-    fn show(raw: u64, out: &mut String) {
-        let _ = match strncpy_from_user(raw, 256) {
-            _ if raw == 0 => out.write_str("NULL"),
-            Ok(name) => write!(out, "\"{}\"", name.escape_ascii()),
-            Err(_) => write!(out, "{raw:#x}"),
-        };
+    fn show(raw: u64, line: &mut Line<'_>) {
+        line.string(raw);
     }
 }
 
@@ -91,11 +88,11 @@ impl Arg for OpenFlags {
     fn from_raw(raw: u64) -> Self {
         OpenFlags::from_bits_retain(raw as u32)
     }
-    fn show(raw: u64, out: &mut String) {
+    fn show(raw: u64, line: &mut Line<'_>) {
         let access = ["O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE"][(raw & 3) as usize];
-        out.push_str(access);
+        line.put(access);
         for (name, _) in OpenFlags::from_bits_retain(raw as u32 & !3).iter_names() {
-            let _ = write!(out, "|O_{name}");
+            write!(line, "|O_{name}");
         }
     }
 }
@@ -152,8 +149,8 @@ impl Ret for Fd {
 pub trait Handler<Args>: Copy {
     /// Calls it with argument registers.
     fn call(self, args: &[u64; 6]) -> Result<u64>;
-    /// Shows the arguments, `names` in order.
-    fn show(args: &[u64; 6], names: &[&str], out: &mut String);
+    /// How its arguments are shown by their types, in order.
+    const SHOW: &'static [Decoder];
 }
 
 macro_rules! handlers {
@@ -169,19 +166,7 @@ macro_rules! handlers {
             fn call(self, args: &[u64; 6]) -> Result<u64> {
                 self($($ty::from_raw(args[$index])),*).map(Ret::to_rax)
             }
-            #[expect(clippy::allow_attributes, reason = "only the version without arguments leaves them unused")]
-            #[allow(unused_variables, reason = "as above")]
-            fn show(args: &[u64; 6], names: &[&str], out: &mut String) {
-                $(
-                    if $index > 0 {
-                        out.push_str(", ");
-                    }
-                    if let Some(name) = names.get($index) {
-                        let _ = write!(out, "{name}=");
-                    }
-                    $ty::show(args[$index], out);
-                )*
-            }
+            const SHOW: &'static [Decoder] = &[$($ty::show),*];
         })*
     };
 }
@@ -196,7 +181,7 @@ handlers! {
     A 0, B 1, C 2, D 3, E 4, G 5;
 }
 
-/// Shows the arguments of `handler`; the table's closures name its type by passing it.
-pub fn show_args<Args, H: Handler<Args>>(_handler: H, args: &[u64; 6], names: &[&str], out: &mut String) {
-    H::show(args, names, out);
+/// How the arguments of `handler` are shown by their types; the table's closures name its type by passing it.
+pub fn shown_by_type<Args, H: Handler<Args>>(_handler: H) -> &'static [Decoder] {
+    H::SHOW
 }

@@ -15,7 +15,7 @@ use abi::wait::{w_exitcode, w_termsig};
 use super::{Process, Task, TaskState, current, family, pid};
 use crate::ipc::futex;
 use crate::sync::{Interruptible, Sleep, wait_event};
-use crate::{boot, signal, time, tty};
+use crate::{boot, signal, syscall, time, tty};
 
 /// exit(2): ends the calling thread.
 pub fn exit(status: i32) -> Result<()> {
@@ -119,6 +119,11 @@ pub fn do_exit(task: &Arc<Task>) {
     task.exit_fs();
     task.account_kernel();
     let last = leave_process(task);
+    if syscall::trace_enabled() {
+        let whole = last || process.group_exit.load(Ordering::SeqCst);
+        let status = if whole { &process.exit_code } else { &task.exit_code };
+        syscall::trace::exited(task, status.load(Ordering::SeqCst));
+    }
     if last {
         if process.tgid == pid::INIT_PID {
             boot::init_exited(process.exit_code.load(Ordering::SeqCst));

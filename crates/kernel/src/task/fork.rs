@@ -86,7 +86,7 @@ pub fn kernel_clone(args: &KernelCloneArgs) -> Result<i32> {
         let _ = UserPtr::<i32>::new(args.parent_tid).write(&tid);
     }
     if args.flags & CLONE_CHILD_SETTID != 0 {
-        let _ = child.mm().map(|mm| mm.write(args.child_tid, tid.as_bytes()));
+        let _ = child.mm().map(|mm| mm.write_for(&child, args.child_tid, tid.as_bytes()));
     }
     if let Err(errno) = publish(&parent, &child, args) {
         if let Some(fd) = pidfd {

@@ -5,7 +5,6 @@
 //!
 //! Lock: LEAF over the list of those who are told when the clock is set.
 
-use core::fmt::Write;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
@@ -15,6 +14,7 @@ use abi::time::*;
 
 use crate::sync::{SpinLock, WaitQueue, rank};
 use crate::syscall::Arg;
+use crate::syscall::trace::Line;
 use crate::task::{Process, Task, current, pid};
 
 /// The host's CLOCK_MONOTONIC and CLOCK_BOOTTIME at the guest's boot.
@@ -72,7 +72,7 @@ impl Arg for ClockId {
     fn from_raw(raw: u64) -> Self {
         ClockId(raw as i32)
     }
-    fn show(raw: u64, out: &mut String) {
+    fn show(raw: u64, line: &mut Line<'_>) {
         const NAMES: [&str; 12] = [
             "REALTIME",
             "MONOTONIC",
@@ -88,10 +88,10 @@ impl Arg for ClockId {
             "TAI",
         ];
         let id = raw as i32;
-        let _ = match usize::try_from(id).ok().and_then(|i| NAMES.get(i)) {
-            Some(name) => write!(out, "CLOCK_{name}"),
-            None => write!(out, "{id}"),
-        };
+        match usize::try_from(id).ok().and_then(|i| NAMES.get(i)) {
+            Some(name) => write!(line, "CLOCK_{name}"),
+            None => write!(line, "{id}"),
+        }
     }
 }
 

@@ -11,6 +11,10 @@ use abi::fcntl::OpenFlags;
 
 use super::File;
 use crate::mm::Mm;
+use crate::sched;
+
+/// Copies of so many bytes are steps of something that may go on for long.
+const LONG: usize = 4096;
 
 /// One piece of guest memory: address and length.
 pub type Segment = (u64, usize);
@@ -110,6 +114,11 @@ impl<'a> IovDest<'a> {
                     if n == 0 {
                         self.at = (self.at.0 + 1, 0);
                         continue;
+                    }
+                    if n >= LONG
+                        && let Err(e) = sched::cond_resched()
+                    {
+                        return if done == 0 { Err(e) } else { Ok(done) };
                     }
                     let copied = mm.write(addr.wrapping_add(self.at.1 as u64), &data[done..done + n]);
                     self.at.1 += copied;
@@ -219,6 +228,11 @@ impl<'a> IovSource<'a> {
                     if n == 0 {
                         at = (at.0 + 1, 0);
                         continue;
+                    }
+                    if n >= LONG
+                        && let Err(e) = sched::cond_resched()
+                    {
+                        return if done == 0 { Err(e) } else { Ok(done) };
                     }
                     let copied = mm.read(addr.wrapping_add(at.1 as u64), &mut buf[done..done + n]);
                     done += copied;

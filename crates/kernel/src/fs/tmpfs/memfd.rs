@@ -77,9 +77,10 @@ pub fn add_seals(file: &File, seals: u32) -> Result<()> {
     if node.seals.load(Ordering::SeqCst) & F_SEAL_SEAL != 0 {
         return Err(EPERM);
     }
-    // The host knows whether somebody has it mapped for writing, and seals its own object as well.
+    // The host knows whether somebody has it mapped for writing, and seals its own object as well. The length is changed
+    // by this kernel alone.
     if let Some(object) = node.lock().data()?.existing_object() {
-        let host_seals = seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_GROW | F_SEAL_SHRINK);
+        let host_seals = seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
         object.seal(host_seals as i32).map_err(|_| EBUSY)?;
     }
     node.seals.fetch_or(seals, Ordering::SeqCst);

@@ -32,17 +32,6 @@ pub static TMPFS: FsType = FsType { name: "tmpfs", nodev: true, cache_negative: 
 /// ramfs: no limits.
 pub static RAMFS: FsType = FsType { name: "ramfs", nodev: true, cache_negative: true, mount: mount_as };
 
-/// Pages of every instance.
-static ALL_PAGES: AtomicU64 = AtomicU64::new(0);
-
-/// Counts the memory of every tmpfs as used. None of it can be given back: there is no swap.
-pub fn init() {
-    crate::vfs::register_filesystem(&TMPFS);
-    crate::vfs::register_filesystem(&RAMFS);
-    let held = || ALL_PAGES.load(Ordering::Relaxed).saturating_mul(PAGE as u64);
-    crate::mm::oom::register_shrinker(crate::mm::oom::Shrinker { held, shrink: |_| 0 });
-}
-
 /// A tmpfs: limits and what is used.
 pub struct Tmpfs {
     max_pages: AtomicU64,
@@ -55,21 +44,17 @@ pub struct Tmpfs {
 impl Tmpfs {
     /// Counts `n` more pages; ENOSPC.
     fn charge(&self, n: u64) -> Result<()> {
-        take(&self.pages, n, self.max_pages.load(Ordering::Relaxed))?;
-        ALL_PAGES.fetch_add(n, Ordering::Relaxed);
-        Ok(())
+        take(&self.pages, n, self.max_pages.load(Ordering::Relaxed))
     }
 
     /// Replaces a charge of `old` pages by one of `new`, whatever the limit.
     fn recharge(&self, old: u64, new: u64) {
         self.pages.fetch_add(new, Ordering::Relaxed);
-        ALL_PAGES.fetch_add(new, Ordering::Relaxed);
         self.uncharge(old);
     }
 
     fn uncharge(&self, n: u64) {
         self.pages.fetch_sub(n, Ordering::Relaxed);
-        ALL_PAGES.fetch_sub(n, Ordering::Relaxed);
     }
 
     fn charge_inode(&self) -> Result<u64> {
