@@ -214,7 +214,7 @@ syscalls! {
     CHROOT vfs::dirs::chroot(path);
     GETCWD vfs::dirs::getcwd(buf -> string, size);
     // task: life and death
-    CLONE task::fork::clone(flags: clone_flags, stack: address, parent_tid, child_tid, tls);
+    CLONE task::fork::clone(flags: clone_flags, stack: address, parent_tid: address, child_tid: address, tls);
     CLONE3 task::fork::clone3(args: clone_args, size);
     EXIT task::exit::exit(status) => never;
     EXIT_GROUP task::exit::exit_group(status) => never;
