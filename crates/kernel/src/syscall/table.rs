@@ -156,7 +156,7 @@ syscalls! {
     DUP vfs::fcntl::dup(fd);
     DUP2 vfs::fcntl::dup2(old, new);
     DUP3 vfs::fcntl::dup3(old, new, flags: fd_flags);
-    FCNTL vfs::fcntl::fcntl(fd, cmd: fcntl_cmd, arg -> fcntl_arg) => fcntl_result;
+    FCNTL vfs::fcntl::fcntl(fd, cmd: fcntl_cmd, arg: fcntl_arg) => fcntl_result;
     IOCTL vfs::fcntl::ioctl(fd, cmd: ioctl_cmd, arg -> ioctl_arg);
     FLOCK vfs::fcntl::flock(fd, operation: flock_op);
     NAME_TO_HANDLE_AT vfs::handles::name_to_handle_at(dirfd, path, handle, mount_id, flags: at_flags);
