@@ -156,7 +156,7 @@ syscalls! {
     DUP vfs::fcntl::dup(fd);
     DUP2 vfs::fcntl::dup2(old, new);
     DUP3 vfs::fcntl::dup3(old, new, flags: fd_flags);
-    FCNTL vfs::fcntl::fcntl(fd, cmd: fcntl_cmd, arg -> fcntl_arg) => fcntl_result;
+    FCNTL vfs::fcntl::fcntl(fd, cmd: fcntl_cmd, arg: fcntl_arg) => fcntl_result;
     IOCTL vfs::fcntl::ioctl(fd, cmd: ioctl_cmd, arg -> ioctl_arg);
     FLOCK vfs::fcntl::flock(fd, operation: flock_op);
     NAME_TO_HANDLE_AT vfs::handles::name_to_handle_at(dirfd, path, handle, mount_id, flags: at_flags);
@@ -214,7 +214,7 @@ syscalls! {
     CHROOT vfs::dirs::chroot(path);
     GETCWD vfs::dirs::getcwd(buf -> string, size);
     // task: life and death
-    CLONE task::fork::clone(flags: clone_flags, stack: address, parent_tid, child_tid, tls);
+    CLONE task::fork::clone(flags: clone_flags, stack: address, parent_tid: address, child_tid: address, tls);
     CLONE3 task::fork::clone3(args: clone_args, size);
     EXIT task::exit::exit(status) => never;
     EXIT_GROUP task::exit::exit_group(status) => never;

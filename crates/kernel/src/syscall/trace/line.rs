@@ -94,7 +94,7 @@ impl<'a> Line<'a> {
         if addr == 0 { self.put("NULL") } else { write!(self, "{addr:#x}") }
     }
 
-    /// Leaves the argument out: the call does not look at it.
+    /// Leaves the argument out: the call does not look at it. Not for the first one that is shown after the call.
     pub fn omit(&mut self) {
         self.omitted = true;
     }
