@@ -3,12 +3,17 @@
 //! - [`Task`]: one guest thread; owns its fiber, its stub thread and its signal mask.
 //! - `process.rs`: [`Process`], what the threads of a process share: signals, rlimits, family, accounting.
 //! - `pid.rs`: numbers, and the tasklist lock over family, groups and sessions.
-//! - `cred.rs`: credentials and capabilities. `fork.rs`, `exec.rs`, `exit.rs`, `wait.rs`: life and death.
+//! - `fork.rs`, `exec.rs`, `exit.rs`, `wait.rs`: life and death; `family.rs`: orphans, SIGCHLD, reaping.
+//! - `cred.rs`: credentials, and who may signal or trace whom; `setid.rs`, `capability.rs`: how they change.
+//! - `session.rs`: process groups and sessions. `pidfd.rs`: processes as descriptors. `share.rs`: unshare, kcmp.
+//! - `rlimit.rs`, `rusage.rs`, `user.rs`: limits, and what counts against them.
+//! - `prctl.rs`, `membarrier.rs`, `ids.rs`: the rest of what a task says of itself. `sys.rs`, `syslog.rs`: the system.
 //! - `run.rs`: the loop between guest and kernel.
 //!
 //! Locks: TASKLIST, then PROCESS, SIGHAND, SIGNAL, CRED, TASK. TASK_USER is taken by the task itself alone.
 
 pub mod capability;
+mod clone_args;
 mod cred;
 mod elf;
 pub mod exec;
@@ -29,10 +34,12 @@ pub mod rusage;
 pub mod session;
 pub mod setid;
 pub mod share;
+mod state;
 pub mod sys;
 pub mod syslog;
 mod user;
 pub mod user_count;
+mod vfork;
 pub mod wait;
 
 use std::cell::RefCell;
@@ -48,48 +55,14 @@ use host::stub::{Regs, StubThread};
 pub use cred::{Cap, CapSet, Cred, capable, may_signal, ptrace_access};
 pub use io::{Io, IoCount};
 pub use process::{ItimerState, Process, TaskLink};
+pub use state::TaskState;
+pub use vfork::VforkDone;
 
 use crate::mm::Mm;
 use crate::sched::{Sched, SchedAttr};
 use crate::signal::{SigAltStackState, SigPending};
 use crate::sync::{SpinLock, rank};
 use crate::vfs::{FilesStruct, FsStruct};
-
-/// What a task is doing, as in /proc/PID/stat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskState {
-    /// On a vCPU or in a run queue (R).
-    Running,
-    /// Asleep; a signal wakes it (S).
-    Interruptible,
-    /// Asleep; a fatal signal wakes it (D).
-    Killable,
-    /// Asleep; nothing but its event wakes it (D).
-    Uninterruptible,
-    /// Stopped by job control (T); SIGCONT or SIGKILL wakes it.
-    Stopped,
-    /// Stopped by a tracer (t).
-    Traced,
-    /// Exited, not yet reaped (Z).
-    Zombie,
-    /// Gone (X).
-    Dead,
-}
-
-impl TaskState {
-    /// The letter in /proc/PID/stat.
-    pub fn letter(self) -> char {
-        match self {
-            TaskState::Running => 'R',
-            TaskState::Interruptible => 'S',
-            TaskState::Killable | TaskState::Uninterruptible => 'D',
-            TaskState::Stopped => 'T',
-            TaskState::Traced => 't',
-            TaskState::Zombie => 'Z',
-            TaskState::Dead => 'X',
-        }
-    }
-}
 
 /// One guest thread.
 pub struct Task {
@@ -159,28 +132,6 @@ pub struct Task {
     pub io: IoCount,
     /// Its place among its real user's tasks, RLIMIT_NPROC; given back when it is reaped.
     nproc: SpinLock<Option<user::NprocCharge>>,
-}
-
-/// What a vfork(2) parent waits for: the child has left its address space.
-#[derive(Default)]
-pub struct VforkDone {
-    done: AtomicBool,
-    queue: crate::sync::WaitQueue,
-}
-
-impl VforkDone {
-    /// The child has called execve or exited.
-    pub fn complete(&self) {
-        self.done.store(true, Ordering::SeqCst);
-        self.queue.wake_all();
-    }
-
-    /// Waits for that; a fatal signal ends the wait.
-    pub fn wait(&self) -> Result<()> {
-        let sleep =
-            crate::sync::Sleep { interruptible: crate::sync::Interruptible::Killable, deadline: None };
-        crate::sync::wait_event(&self.queue, sleep, || self.done.load(Ordering::SeqCst).then_some(()))
-    }
 }
 
 /// A thread's own signal state.

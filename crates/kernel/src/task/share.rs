@@ -6,19 +6,12 @@ use abi::Result;
 use abi::errno::{EINVAL, EOPNOTSUPP};
 use abi::sched::*;
 
+use super::clone_args::NAMESPACES;
 use super::{current, fork, pid, ptrace_access};
 use crate::vfs::Fd;
 
 /// unshare(2)
 pub fn unshare(flags: u64) -> Result<()> {
-    const NAMESPACES: u64 = CLONE_NEWNS
-        | CLONE_NEWCGROUP
-        | CLONE_NEWUTS
-        | CLONE_NEWIPC
-        | CLONE_NEWUSER
-        | CLONE_NEWPID
-        | CLONE_NEWNET
-        | CLONE_NEWTIME;
     const KNOWN: u64 =
         NAMESPACES | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_VM | CLONE_THREAD;
     if flags & !KNOWN != 0 {
