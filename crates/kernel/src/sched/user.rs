@@ -38,7 +38,7 @@ pub fn run_user(task: &Task) -> Event {
         let mut tick = || -> Wait {
             let now = host::clock::monotonic();
             vcpu.timers.run_expired(now);
-            if task.has_work() {
+            if task.has_work() || vcpu::is_stopping() {
                 return Wait::Interrupt;
             }
             if queued() {
@@ -73,7 +73,7 @@ pub fn run_user(task: &Task) -> Event {
     let ended = host::clock::monotonic();
     vcpu.leave_user(started, ended);
     task.account_user(started, ended);
-    if preempted || (ended >= slice_end && vcpu.should_preempt(task)) {
+    if preempted || vcpu::is_stopping() || (ended >= slice_end && vcpu.should_preempt(task)) {
         task.set_state(TaskState::Running);
         schedule();
     }

@@ -128,6 +128,11 @@ pub fn stop() {
     }
 }
 
+/// Whether the machine ends: no task runs its guest again.
+pub(super) fn is_stopping() -> bool {
+    STOPPING.load(Ordering::SeqCst)
+}
+
 impl Vcpu {
     /// Makes its thread look at its timers, its queue and its task's flags.
     pub fn kick(&self) {
