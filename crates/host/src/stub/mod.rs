@@ -22,8 +22,8 @@ mod thread;
 mod window;
 pub(crate) mod zygote;
 
-pub use op::{MapSource, MemOp};
 pub(crate) use abi::GIVE_WAY;
+pub use op::{MapSource, MemOp};
 pub(crate) use process::reap_forever;
 pub use regs::{Regs, USER_CS, USER_DS, USER32_CS};
 pub use space::{AddressSpace, Footprint, Usage};
