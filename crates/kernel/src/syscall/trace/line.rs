@@ -37,7 +37,7 @@ pub trait Memory {
 
 impl Memory for Option<Arc<Mm>> {
     fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
-        self.as_ref().map_or(0, |mm| mm.space.read(addr, buf))
+        self.as_ref().map_or(0, |mm| mm.peek(addr, buf))
     }
 }
 
