@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::{compat, guest, system};
+use crate::{compat, guest, hostile, system};
 
 /// Programs that the tests use, with the Debian package of each.
 const TOOLS: &[(&str, &str)] = &[
@@ -36,6 +36,7 @@ pub fn main() -> Result<bool, String> {
         ("build", cargo(&["build", "-q", "--release", "--package", "ruml"])),
         ("compatibility table", Box::new(|| compat::main(true))),
         ("guest tests", Box::new(|| guest::main(&[]))),
+        ("hostile tests", Box::new(|| hostile::main(&[]))),
         ("system tests", Box::new(|| system::main(&[]))),
     ];
     let mut failed = Vec::new();

@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod compat;
 mod guest;
+mod hostile;
 mod place;
 mod process;
 mod system;
@@ -21,6 +22,7 @@ usage: cargo xtask TASK [OPTIONS]
   test                                                 everything: format, lints, unit, guest and system tests
   compat [--check]                                     makes docs/compatibility.md, or says that it is out of date
   guest-tests [--native-only] [--ruml PATH] [FILTER]   plain C programs, on the host and in ruml; both must agree
+  hostile-tests [--ruml PATH] [FILTER]                 programs that attack ruml from inside; it must survive them
   system-tests [--native-only] [--ruml PATH] [FILTER]  whole programs in a ruml guest
   bench [--only A,B] [--runs N] [--native-only] [--no-pin] [--ruml PATH] [--uml PATH]
                                                        figures beside native and UML, as a Markdown table
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         "test" => check::main(),
         "compat" => compat::main(rest.first().is_some_and(|a| a == "--check")),
         "guest-tests" => guest::main(&rest),
+        "hostile-tests" => hostile::main(&rest),
         "system-tests" => system::main(&rest),
         "bench" => bench::main(&rest),
         "" | "-h" | "--help" | "help" => {

@@ -3,7 +3,7 @@
 use super::abi::*;
 use super::regs::{ERR, Regs, TRAPNO};
 use super::space::Usage;
-use super::thread::{Failure, StubThread};
+use super::thread::{Failure, Progress, StubThread};
 use super::window::Woke;
 use super::{Event, Fault, SyscallAbi, TASK_SIZE, Wait};
 use crate::cpu::Cpu;
@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// How long a guest that was told to stop may take before its process counts as lost, ns.
 const PREEMPT_NS: u64 = 2_000_000_000;
+/// How often to look whether it computes instead.
+const LOOK_NS: u64 = 50_000_000;
 const ARCH_X86_64: u32 = 0xc000_003e;
 const ARCH_I386: u32 = 0x4000_0003;
 /// System calls by which a program leaves its memory.
@@ -119,9 +121,11 @@ impl StubThread {
     /// Waits for the stub, asking `tick` as it goes: whether the guest was told to stop. None if the stub is lost.
     fn attend(&mut self, cpu: &Cpu, mut wait: Wait, tick: &mut dyn FnMut() -> Wait) -> Option<bool> {
         let mut interrupted_at = None;
+        let mut progress = Progress::default();
+        let mut look_at = 0;
         loop {
             let deadline = match (interrupted_at, wait) {
-                (Some(at), _) => Some(at + PREEMPT_NS),
+                (Some(_), _) => Some(look_at),
                 (None, Wait::Forever) => None,
                 (None, Wait::Until(deadline)) => Some(deadline),
                 (None, Wait::Interrupt) => {
@@ -129,7 +133,9 @@ impl StubThread {
                         self.lost();
                         return None;
                     }
-                    interrupted_at = Some(clock::monotonic());
+                    let now = clock::monotonic();
+                    interrupted_at = Some(now);
+                    look_at = now + LOOK_NS;
                     continue;
                 }
             };
@@ -137,9 +143,13 @@ impl StubThread {
             match self.mapping.wait(Some(cpu), self.spin, deadline, &|| space.is_dead()) {
                 Woke::Turn => return Some(interrupted_at.is_some()),
                 Woke::Dead => return None,
-                Woke::Late if interrupted_at.is_some() => {
-                    self.lost();
-                    return None;
+                Woke::Late if let Some(at) = interrupted_at => {
+                    let now = clock::monotonic();
+                    if now >= at + PREEMPT_NS || progress.busy(&self.space.process, self.tid) {
+                        self.lost();
+                        return None;
+                    }
+                    look_at = now + LOOK_NS;
                 }
                 Woke::Kicked if interrupted_at.is_some() => {}
                 Woke::Late | Woke::Kicked => wait = tick(),

@@ -422,13 +422,18 @@ impl StubThread {
 
 /// What a thread that was given an order is seen doing.
 #[derive(Default)]
-struct Progress {
+pub(super) struct Progress {
     asleep: u32,
     /// Its ticks when it was first looked at.
     ticks: Option<u64>,
 }
 
 impl Progress {
+    /// Whether it has computed for long since it was first looked at, or is gone.
+    pub(super) fn busy(&mut self, process: &Process, tid: i32) -> bool {
+        self.stalled(process, tid) == u32::MAX
+    }
+
     /// Looks once more: how many times in a row it was found asleep, which nothing it could be ordered makes it for long.
     /// As many as there are if it computes, or is gone.
     fn stalled(&mut self, process: &Process, tid: i32) -> u32 {

@@ -1,10 +1,11 @@
 //! kill(2) and its relatives. Who may signal whom is [`may_signal`]'s to say.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use abi::Result;
 use abi::errno::{EINVAL, EPERM, ESRCH};
-use abi::signal::{SI_TKILL, SI_USER, SigInfo};
+use abi::signal::{SI_TKILL, SI_USER, SIGKILL, SigInfo};
 
 use super::{Queued, Signal, queue_to_process, queue_to_task};
 use crate::task::{Process, Task, current, may_signal, pid};
@@ -32,13 +33,23 @@ fn kill_thread(task: &Task, info: SigInfo) -> Result<()> {
     queue_to_task(task, Queued::new(info)).map(drop)
 }
 
-/// Sends to several processes. 0 if one of them got it; else what the last one said; ESRCH for none.
-fn kill_many(targets: &[Arc<Task>], info: SigInfo) -> Result<()> {
+/// Sends to the processes that `pick` chooses. 0 if one of them got it; else what the last one said; ESRCH for none.
+fn kill_many(pick: impl Fn(&Process) -> bool, info: SigInfo) -> Result<()> {
     let mut outcome = Err(ESRCH);
-    for leader in targets {
-        let result = kill_process(leader, info);
-        if outcome.is_err() {
-            outcome = result;
+    let mut seen = BTreeSet::new();
+    // Somebody outside the chosen may go on making more.
+    for _ in 0..100 {
+        let mut targets = leaders(&pick);
+        targets.retain(|leader| seen.insert(leader.tid()));
+        for leader in &targets {
+            let result = kill_process(leader, info);
+            if outcome.is_err() {
+                outcome = result;
+            }
+        }
+        // A child that was being made meanwhile does not get away.
+        if targets.is_empty() || info.si_signo as u32 != SIGKILL {
+            break;
         }
     }
     outcome
@@ -46,7 +57,7 @@ fn kill_many(targets: &[Arc<Task>], info: SigInfo) -> Result<()> {
 
 /// Sends to those members of a process group that the current task may signal. EPERM if it may none; ESRCH.
 pub fn kill_group(pgrp: i32, info: SigInfo) -> Result<()> {
-    kill_many(&leaders(|p| p.pgrp() == pgrp), info)
+    kill_many(|p| p.pgrp() == pgrp, info)
 }
 
 /// What kill(2) says of its sender.
@@ -67,7 +78,7 @@ pub fn kill(pid: i32, sig: Signal) -> Result<()> {
     let own = current().process.clone();
     match pid {
         1.. => kill_process(&*pid::find_task(pid)?, info),
-        -1 => kill_many(&leaders(|p| p.tgid > 1 && p.tgid != own.tgid), info),
+        -1 => kill_many(|p| p.tgid > 1 && p.tgid != own.tgid, info),
         0 => kill_group(own.pgrp(), info),
         _ => kill_group(pid.checked_neg().ok_or(ESRCH)?, info),
     }
