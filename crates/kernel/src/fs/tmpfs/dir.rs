@@ -58,6 +58,11 @@ impl Entries {
         Some(inode)
     }
 
+    /// The inodes of all entries.
+    pub fn into_inodes(self) -> Vec<Arc<Inode>> {
+        self.by_name.into_values().map(|(_, inode)| inode).collect()
+    }
+
     /// The first entry at position `from` or later: its position, name and inode.
     pub fn next_from(&self, from: u64) -> Option<(u64, Arc<[u8]>, Arc<Inode>)> {
         let (cookie, name) = self.by_cookie.range(from.max(FIRST_COOKIE)..).next()?;

@@ -185,10 +185,28 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         let fs = tmpfs_of(&self.sb);
-        if let Content::File(data) = &mut self.inner.get_mut().content {
-            data.free(fs);
+        match &mut self.inner.get_mut().content {
+            Content::File(data) => data.free(fs),
+            Content::Dir(entries) => drop_tree(core::mem::replace(entries, Entries::new())),
+            Content::Symlink(_) | Content::Special => {}
         }
         fs.uncharge_inode();
+    }
+}
+
+/// Lets go of a tree one directory after the other: by itself each would drop the next from within, and a guest can make
+/// it deeper than any stack.
+fn drop_tree(entries: Entries) {
+    let mut left = entries.into_inodes();
+    while let Some(inode) = left.pop() {
+        // With another user it stays; whoever is last comes here again.
+        if Arc::strong_count(&inode) == 1
+            && let Some(node) = inode.ops_as::<Node>()
+            && let Some(mut inner) = node.inner.try_lock()
+            && let Content::Dir(entries) = &mut inner.content
+        {
+            left.extend(core::mem::replace(entries, Entries::new()).into_inodes());
+        }
     }
 }
 
