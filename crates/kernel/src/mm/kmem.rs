@@ -41,6 +41,15 @@ impl Kmem {
         Ok(Kmem(bytes))
     }
 
+    /// The same for what outlives the process that made it, messages in queues: at half of the limit there is no more,
+    /// so that what a dead program has left behind does not keep others from their pipes.
+    pub fn charge_lasting(bytes: usize) -> Result<Kmem> {
+        if used() >= overcommit::total() / 8 {
+            return Err(ENOMEM);
+        }
+        Kmem::charge(bytes)
+    }
+
     /// Counts `bytes` instead, whatever the limit.
     pub fn set(&mut self, bytes: usize) {
         let bytes = bytes as u64;

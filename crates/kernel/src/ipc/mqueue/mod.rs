@@ -126,7 +126,7 @@ pub fn mq_timedsend(fd: Fd, msg: u64, len: usize, priority: u32, timeout: UserPt
     if len > node.queue.max_size() {
         return Err(EMSGSIZE);
     }
-    let memory = Kmem::charge(64 + len)?;
+    let memory = Kmem::charge_lasting(64 + len)?;
     let mut data = vec![0; len];
     copy_from_user(msg, &mut data)?;
     let block = if file.nonblock() { Block::No } else { block };

@@ -107,7 +107,7 @@ pub fn msgsnd(id: i32, msg: u64, size: usize, flags: u32) -> Result<()> {
     if kind < 1 {
         return Err(EINVAL);
     }
-    let memory = Kmem::charge(MESSAGE_HEAD + size)?;
+    let memory = Kmem::charge_lasting(MESSAGE_HEAD + size)?;
     let mut data = vec![0; size];
     copy_from_user(msg.wrapping_add(8), &mut data)?;
     let queue = get(id)?;
