@@ -139,8 +139,9 @@ pub(crate) fn reap_forever() {
         }
         // SAFETY: waitid has filled in a child's siginfo.
         let pid = unsafe { info.si_pid() };
-        let mut registry = REGISTRY.lock();
-        let process = registry.remove(&pid);
+        // Its id is not free before the wait below. The lock is not held over that: whoever forks needs it, and must not
+        // wait until this thread is given a core again.
+        let process = REGISTRY.lock().remove(&pid);
         {
             let mut alive = process.as_ref().map(|process| process.alive.write());
             // SAFETY: `info` is writable; the child is a zombie, so this does not block.
@@ -151,7 +152,6 @@ pub(crate) fn reap_forever() {
                 **alive = false;
             }
         }
-        drop(registry);
         if let Some(process) = process {
             process.mark_dead();
         }

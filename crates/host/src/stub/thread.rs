@@ -11,7 +11,8 @@ use super::window::{Mapping, Woke};
 use crate::{clock, random, sys};
 use abi::errno::*;
 use abi::{Errno, Result};
-use std::os::fd::{AsRawFd, RawFd};
+use parking_lot::Mutex;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -283,17 +284,14 @@ impl StubThread {
     /// A copy of the whole address space with a copy of this thread, as fork(2).
     pub fn fork(&mut self) -> Result<(Arc<AddressSpace>, StubThread)> {
         self.flush().map_err(errno_of)?;
-        let (socket, theirs) = sys::socket_pair()?;
-        let (mapping, memory) = Mapping::new()?;
-        let mut nonce = [0; 8];
-        random::fill(&mut nonce);
-        let nonce = u64::from_ne_bytes(nonce);
+        let Birth { socket, theirs, mapping, memory, nonce } = Birth::take()?;
         introduce(self.mapping.get(), mapping.get(), self.spin);
-        mapping.get().nonce.store(nonce, Relaxed);
         self.send(&[theirs.as_raw_fd(), memory.as_raw_fd()]).map_err(errno_of)?;
-        drop((theirs, memory));
         self.mapping.get().command.store(command::FORK, Relaxed);
-        let pid = self.clone_by(&Order { tid: self.tid, flags: FORK_FLAGS, slot: None })?;
+        let pid = self.clone_by(&Order { tid: self.tid, flags: FORK_FLAGS, slot: None }, || {
+            drop((theirs, memory));
+            Birth::prepare();
+        })?;
         let start = clock::monotonic();
         loop {
             // Nobody watches over a process that is not adopted yet, so this looks now and then.
@@ -387,7 +385,7 @@ impl StubThread {
         let window = self.mapping.get();
         window.slot.store(slot, Relaxed);
         window.command.store(command::THREAD, Relaxed);
-        let tid = self.clone_by(&Order { tid: self.tid, flags: THREAD_FLAGS, slot: Some(slot) })?;
+        let tid = self.clone_by(&Order { tid: self.tid, flags: THREAD_FLAGS, slot: Some(slot) }, || {})?;
         let process = &self.space.process;
         if process.signal_thread(tid, 0).is_err() || !answered(process, &mapping, tid, self.spin) {
             self.space.kill();
@@ -396,8 +394,8 @@ impl StubThread {
         Ok((mapping, tid))
     }
 
-    /// Has the stub clone; the new process or thread id.
-    fn clone_by(&mut self, order: &Order) -> Result<i32> {
+    /// Has the stub clone; the new process or thread id. `meanwhile` is done while the host is at it.
+    fn clone_by(&mut self, order: &Order, meanwhile: impl FnOnce()) -> Result<i32> {
         let process = &self.space.process;
         let start = clock::monotonic();
         let mut progress = Progress::default();
@@ -411,6 +409,7 @@ impl StubThread {
             self.space.kill();
             return Err(ESRCH);
         }
+        meanwhile();
         let ret = self.result(0).map_err(errno_of)?;
         match i32::try_from(ret) {
             Ok(id) if id > 0 => Ok(id),
@@ -441,6 +440,43 @@ impl Progress {
         self.asleep = if asleep { self.asleep + 1 } else { 0 };
         let before = *self.ticks.get_or_insert(ticks);
         if ticks.saturating_sub(before) >= BUSY_TICKS { u32::MAX } else { self.asleep }
+    }
+}
+
+/// What a new stub process needs of its own.
+struct Birth {
+    socket: OwnedFd,
+    theirs: OwnedFd,
+    mapping: Arc<Mapping>,
+    memory: OwnedFd,
+    nonce: u64,
+}
+
+/// For the next fork. A leaf lock.
+static NEXT_BIRTH: Mutex<Option<Birth>> = Mutex::new(None);
+
+impl Birth {
+    fn new() -> Result<Birth> {
+        let (socket, theirs) = sys::socket_pair()?;
+        let (mapping, memory) = Mapping::new()?;
+        let mut nonce = [0; 8];
+        random::fill(&mut nonce);
+        let nonce = u64::from_ne_bytes(nonce);
+        mapping.get().nonce.store(nonce, Relaxed);
+        Ok(Birth { socket, theirs, mapping, memory, nonce })
+    }
+
+    fn take() -> Result<Birth> {
+        let ready = NEXT_BIRTH.lock().take();
+        ready.map_or_else(Birth::new, Ok)
+    }
+
+    /// Makes the next one ready. A failure will show when it is needed.
+    fn prepare() {
+        if let Ok(birth) = Birth::new() {
+            let unused = NEXT_BIRTH.lock().replace(birth);
+            drop(unused);
+        }
     }
 }
 

@@ -15,6 +15,10 @@ use std::sync::{Arc, OnceLock};
 /// How long either side looks for its turn before it sleeps, ns.
 const SPIN_NS: u64 = 50_000;
 
+/// The same for the kernel's side of an order that involves no guest code, which never takes long: a fork as a rule not
+/// even this long, and to be woken costs as much as half of one.
+const ORDER_SPIN_NS: u64 = 200_000;
+
 /// A spinning thread that has not looked for this long has lost its core to someone else, ns.
 const STOLEN_NS: u64 = 300_000;
 
@@ -137,7 +141,7 @@ impl Mapping {
                         return Woke::Late;
                     }
                     if spin_end == 0 {
-                        spin_end = now + SPIN_NS;
+                        spin_end = now + if cpu.is_some() { SPIN_NS } else { ORDER_SPIN_NS };
                     }
                     if let Some(cpu) = cpu
                         && last_look != 0
