@@ -187,7 +187,7 @@ impl Drop for Node {
         let fs = tmpfs_of(&self.sb);
         match &mut self.inner.get_mut().content {
             Content::File(data) => data.free(fs),
-            Content::Dir(entries) => drop_tree(core::mem::replace(entries, Entries::new())),
+            Content::Dir(entries) => drop_tree(core::mem::take(entries)),
             Content::Symlink(_) | Content::Special => {}
         }
         fs.uncharge_inode();
@@ -205,7 +205,7 @@ fn drop_tree(entries: Entries) {
             && let Some(mut inner) = node.inner.try_lock()
             && let Content::Dir(entries) = &mut inner.content
         {
-            left.extend(core::mem::replace(entries, Entries::new()).into_inodes());
+            left.extend(core::mem::take(entries).into_inodes());
         }
     }
 }
