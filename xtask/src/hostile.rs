@@ -212,7 +212,10 @@ impl Drop for Canary {
     }
 }
 
-fn contents(dir: &Path) -> Result<BTreeMap<PathBuf, (u64, u32, Vec<u8>)>, String> {
+/// Files by path: what a canary is compared by.
+type Contents = BTreeMap<PathBuf, (u64, u32, Vec<u8>)>;
+
+fn contents(dir: &Path) -> Result<Contents, String> {
     use std::os::unix::fs::MetadataExt;
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir).map_err(|e| e.to_string())?.flatten() {
