@@ -16,7 +16,9 @@ mod relocate;
 mod start;
 mod sys;
 
-use abi::{FDS, GIVE_WAY, SLOT_LEN, SLOTS, STACK_LEN, STACK_OFFSET, WINDOW_LEN, Window, command, event, turn};
+use abi::{
+    FDS, GIVE_WAY, SLOT_LEN, SLOTS, STACK_LEN, STACK_OFFSET, WINDOW_LEN, Window, command, event, turn,
+};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use sys::*;
 
