@@ -133,7 +133,7 @@ fn set_up(build: &mut Build, options: &Options) {
     build.script(&format!(
         "cd /mnt/tree\necho {host} > etc/hostname\n\
          printf '127.0.0.1 localhost\\n127.0.1.1 {host}\\n::1 localhost ip6-localhost ip6-loopback\\n' > etc/hosts\n\
-         printf '/dev/ubda / {} errors=remount-ro 0 1\\nproc /proc proc defaults 0 0\\n' > etc/fstab\n\
+         printf '/dev/ubda / {} errors=remount-ro 0 1\\n' > etc/fstab\n\
          mkdir -p etc/network && printf 'auto lo\\niface lo inet loopback\\n' > etc/network/interfaces",
         options.kind
     ));
