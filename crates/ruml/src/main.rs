@@ -2,12 +2,13 @@
 //!
 //! - `run.rs`: `ruml run [OPTIONS] -- COMMAND`.
 //! - `uml.rs`: `ruml PARAMETERS…`, as User-Mode Linux.
-//! - `moo.rs`: `ruml mkcow`, `ruml moo`.
+//! - `moo.rs`: `ruml mkcow`, `ruml moo`; `image/`: `ruml image create`.
 //! - `umid.rs`: the directory by which a running machine is found.
 //! - `machine.rs`: what both share: host files, defaults, the end.
 #![forbid(unsafe_code)]
 
 mod help;
+mod image;
 mod machine;
 mod moo;
 mod run;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     }
     let first = args.first().and_then(|a| a.to_str());
     let outcome = match first {
+        Some("image") => tool(image::main(args[1..].to_vec())),
         Some("mkcow") => tool(moo::mkcow(args[1..].to_vec())),
         Some("moo") => tool(moo::moo(args[1..].to_vec())),
         None => run::main(Vec::new()),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Some("help") => {
             let text = match args.get(1).and_then(|a| a.to_str()) {
                 Some("run") => help::RUN,
+                Some("image") => image::HELP,
                 Some("mkcow") => moo::MKCOW,
                 Some("moo") => moo::MOO,
                 _ => help::TOP,
