@@ -20,7 +20,9 @@ With kernel parameters it boots as User-Mode Linux does:
   initrd=FILE             initial cpio archive (plain, gzip, xz or zstd)
   init=PROGRAM rdinit=PROGRAM
                           first program
-  con0=fd:IN,fd:OUT       console on host descriptors; null for none
+  con0=IN,OUT con1=CHANNEL con=CHANNEL
+                          where /dev/tty0, /dev/tty1 and the others are: fd:N,
+                          tty:PATH, null, none [con0=fd:0,fd:1 con=null]
   umid=NAME uml_dir=FOLDER
                           where the machine's pid file is (~/.uml/NAME)
   hostname=NAME ro rw quiet debug loglevel=N panic=SECONDS noreboot

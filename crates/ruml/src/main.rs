@@ -3,10 +3,12 @@
 //! - `run.rs`: `ruml run [OPTIONS] -- COMMAND`.
 //! - `uml.rs`: `ruml PARAMETERS…`, as User-Mode Linux.
 //! - `moo.rs`: `ruml mkcow`, `ruml moo`; `image/`: `ruml image create`.
+//! - `console.rs`: con=, conN=.
 //! - `umid.rs`: the directory by which a running machine is found.
 //! - `machine.rs`: what both share: host files, defaults, the end.
 #![forbid(unsafe_code)]
 
+mod console;
 mod help;
 mod image;
 mod machine;
