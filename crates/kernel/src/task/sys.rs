@@ -101,6 +101,8 @@ pub fn sysinfo(info: UserPtr<Sysinfo>) -> Result<()> {
         totalram: memory.total,
         freeram: memory.free,
         sharedram: memory.shared,
+        totalswap: crate::block::swap::total(),
+        freeswap: crate::block::swap::total(),
         procs: u16::try_from(procs).unwrap_or(u16::MAX),
         mem_unit: 1,
         ..Sysinfo::default()

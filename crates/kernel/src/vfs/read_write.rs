@@ -211,7 +211,8 @@ fn write_unaccounted(file: &File, src: &mut IovSource<'_>, pos: Option<u64>) -> 
             **own = at;
         }
         drop(own);
-        if regular && file.flags().contains(OpenFlags::DSYNC) && n > 0 {
+        let durable = regular || file.inode().kind == FileType::BlockDev;
+        if durable && file.flags().contains(OpenFlags::DSYNC) && n > 0 {
             file.ops.fsync(file, !file.flags().contains(OpenFlags::SYNC))?;
         }
         n
