@@ -17,10 +17,13 @@ With kernel parameters it boots as User-Mode Linux does:
   mem=SIZE ncpus=N        memory and processors
   rootfstype=hostfs rootflags=FOLDER
                           a host folder as the root file system
-  ubdN[FLAGS]=FILE[,,SERIAL]
-                          a disk image or block device as disk N (0 to 15):
-                          /dev/ubda…; flags: r read-only, s synchronous,
-                          c shared, t no trim; ubd=sync for all
+  ubdN[FLAGS]=FILE[,BACKING][,SERIAL]
+                          a disk image (raw, copy-on-write, qcow2) or block
+                          device as disk N (0 to 15): /dev/ubda…; with BACKING, a
+                          copy-on-write file over it, made if it isn't there;
+                          flags: r read-only, s synchronous, c shared, t no
+                          trim, d a raw image, whatever it looks like;
+                          ubd=sync for all
   root=DEVICE rootfstype=TYPE rootflags=OPTIONS
                           the root file system (the first disk)
   initrd=FILE             initial cpio archive (plain, gzip, xz or zstd)

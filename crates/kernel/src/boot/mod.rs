@@ -170,5 +170,6 @@ pub fn run(mut config: Config) -> Result<Outcome, String> {
         let _ = vcpu.join();
     }
     crate::tty::shutdown();
+    host::block::flush_all()?;
     Ok(outcome)
 }
