@@ -70,7 +70,6 @@ const SLACK_MIB: u64 = 768;
 
 /// Attacks that are known to succeed still, and why; they are run and told apart from what broke anew.
 const OPEN: &[(&str, &str)] = &[
-    ("exhaust-rights", "a process that closes a chain of 20,000 sockets takes seconds to die"),
     ("exhaust-swarm", "what the host itself needs for a process or thread is not counted in mem="),
 ];
 
