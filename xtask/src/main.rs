@@ -9,6 +9,7 @@ mod check;
 mod compat;
 mod guest;
 mod hostile;
+mod meter;
 mod place;
 mod process;
 mod system;
