@@ -142,7 +142,7 @@ static void lane(long end, uint64_t seed) {
   _exit(0);
 }
 TEST {
-  long seconds = argc > 1 ? atol(argv[1]) : 20, end = t_ms() + seconds * 1000;
+  long seconds = argc > 1 ? atol(argv[1]) : 60, end = t_ms() + seconds * 1000;
   uint64_t seed = argc > 2 ? strtoull(argv[2], 0, 0) : 1;
   int lanes = argc > 3 ? atoi(argv[3]) : 3;
   if (access("/proc/ruml", F_OK)) { printf("fuzz runs in a ruml guest only\n"); exit(77); }
