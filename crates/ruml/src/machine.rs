@@ -94,6 +94,9 @@ pub fn boot(
             if let Some(umid) = umid {
                 umid.release();
             }
+            if host::supervise::wants_restart() {
+                return Ok(0);
+            }
             Err(host::machine::restart())
         }
         Outcome::Reboot => Ok(0),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use kernel::boot::{Config, First, Params, Root, Stdio};
+use kernel::boot::{Config, First, Lockdown, Params, Root, Stdio};
 
 use crate::machine;
 use crate::umid::Umid;
@@ -17,9 +17,16 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
     let params =
         Params::parse(words.iter().map(String::as_str)).map_err(|e| format!("{e}\nTry 'ruml --help'."))?;
     let may_reboot = !params.noreboot;
+    if may_reboot && !params.no_lockdown {
+        host::supervise::supervise()?;
+    }
     refuse_missing_devices(&params.unsupported)?;
     let umid = Umid::claim(params.umid.as_deref(), params.uml_dir.as_deref())?;
-    let outcome = machine::boot(config(params, words.join(" "))?, may_reboot, Some(&umid), None);
+    let mut config = config(params, words.join(" "))?;
+    if let Some(lockdown) = &mut config.lockdown {
+        lockdown.write.extend(umid.dir().parent().map(Path::to_owned));
+    }
+    let outcome = machine::boot(config, may_reboot, Some(&umid), None);
     drop(umid);
     outcome
 }
@@ -58,6 +65,7 @@ fn config(params: Params, cmdline: String) -> Result<Config, String> {
         stdio: console(&params.consoles)?,
         loglevel: params.loglevel.unwrap_or(7),
         trace: params.trace,
+        lockdown: (!params.no_lockdown).then(Lockdown::default),
         panic_timeout: params.panic.unwrap_or(0),
     })
 }
