@@ -36,6 +36,7 @@ With kernel parameters it boots as User-Mode Linux does:
                           where the machine's pid file is (~/.uml/NAME)
   hostname=NAME ro rw quiet debug loglevel=N panic=SECONDS noreboot
   ruml.trace[=CALLS]      print syscalls as they are made: 'ruml run --help'
+  ruml.lockdown=off       as --no-lockdown of 'ruml run'
 Other words go to init: K=V to its environment, the rest to its arguments.
 
 Other commands:
@@ -73,6 +74,8 @@ error pass through.
       --trace-output FILE     print them to a file of the host, not to standard
                               error; without --trace all calls
       --verbose               print kernel messages
+      --no-lockdown           don't take from ruml itself what it doesn't need of
+                              the host (seccomp, Landlock): for debugging
   -h, --help
 
 CALLS are names of syscalls and classes, with commas between: %file, %desc,
@@ -84,7 +87,7 @@ ruml, 126 if the command cannot be run, 127 if it isn't found.
 ";
 
 const OPTIONS: &str = "--mem --ncpus --env --workdir --hostname --volume --disk --user --tty --no-tty --root --trace --trace-output \
-                       --verbose --help";
+                       --verbose --no-lockdown --help";
 
 /// Prints the completion script of a shell.
 pub fn completion(shell: Option<&str>) -> ExitCode {

@@ -5,6 +5,7 @@
 //! - `root.rs`: the root file system and what is mounted in it.
 //! - `files.rs`: files that the kernel makes itself.
 //! - `init.rs`: the first process: the built-in init of `ruml run`, or the guest's own.
+//! - `lockdown.rs`: what of the host is given up.
 //! - `power.rs`: exit, poweroff, reboot, panic.
 //!
 //! [`run`] is the whole life of a machine; the caller's thread waits in it.
@@ -13,11 +14,13 @@ mod accounts;
 mod cmdline;
 pub mod files;
 mod init;
+mod lockdown;
 mod power;
 mod root;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use cmdline::{Params, parse_size};
 pub use power::{Outcome, init_exited, machine_cmdline, memory_size, panic, power_off};
@@ -56,8 +59,20 @@ pub struct Config {
     pub loglevel: u8,
     /// Trace these syscalls.
     pub trace: Option<CallSet>,
+    /// Whether ruml gives up what it doesn't need of the host, and which folders of the host it keeps besides those that
+    /// the guest is shown.
+    pub lockdown: Option<Lockdown>,
     /// `panic=`: seconds until the reboot after a panic; 0 never reboots, and the machine ends.
     pub panic_timeout: i32,
+}
+
+/// What of the host is kept when the machine locks itself in.
+#[derive(Clone, Debug, Default)]
+pub struct Lockdown {
+    /// Folders that ruml itself writes to: of the machine's control files.
+    pub write: Vec<PathBuf>,
+    /// Internet sockets.
+    pub network: bool,
 }
 
 /// Where `/` comes from.
@@ -149,9 +164,12 @@ pub struct Channel {
 pub fn run(mut config: Config) -> Result<Outcome, String> {
     time::since_boot();
     printk::set_console_level(config.loglevel);
+    let rules = lockdown::rules(&config);
+    let rules = rules.map(|rules| rules.map(Arc::new));
+    let helpers = rules.as_ref().and_then(|rules| rules.as_ref().ok()).cloned();
     let disks = std::mem::take(&mut config.disks);
     let disks = disks.into_iter().map(ubd::open).collect::<Result<Vec<_>, _>>()?;
-    host::machine::init(host::machine::Config { ncpus: config.ncpus, ..Default::default() })?;
+    host::machine::init(host::machine::Config { ncpus: config.ncpus, rules: helpers, ..Default::default() })?;
     time::init();
     crate::task::sys::set_hostname(config.hostname.as_bytes());
     power::set_machine(config.mem, &config.cmdline, config.panic_timeout);
@@ -160,6 +178,7 @@ pub fn run(mut config: Config) -> Result<Outcome, String> {
     }
     crate::pr_info!("ruml {} on {} vCPUs", env!("CARGO_PKG_VERSION"), config.ncpus);
     crate::pr_info!("Kernel command line: {}", config.cmdline);
+    lockdown::enter(rules)?;
     let vcpus = sched::start(config.ncpus);
     root::register_filesystems();
     init::start(config, disks)?;

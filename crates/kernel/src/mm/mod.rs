@@ -4,7 +4,7 @@
 //! - `vma.rs`: what is mapped where, the truth that the host's maps follow.
 //! - `mmap.rs`, `mprotect.rs`, `mremap.rs`, `madvise.rs`, `mlock.rs`, `msync.rs`: the syscalls.
 //! - `fault.rs`: page faults and growing stacks. `access.rs`: the kernel's own copies. `remote.rs`: other processes'.
-//! - `overcommit.rs`, `oom.rs`: how much memory there is. `shm.rs`: System V. `info.rs`: what /proc shows.
+//! - `overcommit.rs`, `account.rs`, `oom.rs`: how much memory there is. `shm.rs`: System V. `info.rs`: what /proc shows.
 //!
 //! Lock: `mmap_lock`, a sleeping lock a mm, over VMAs and layout. Files are asked to map before it is taken, and let go
 //! after it is released: their own locks may be held by a copy that waits for it.
@@ -15,6 +15,7 @@
 //! [`Undo`] keeps what the list was, in case the host refuses.
 
 mod access;
+pub mod account;
 mod fault;
 pub mod info;
 pub mod kmem;

@@ -89,9 +89,6 @@ pub fn cond_resched() -> Result<()> {
         killed = task.fatal_signal_pending();
         over = now >= task.sched.run_start.load(Ordering::Relaxed) + SLICE;
     });
-    if killed {
-        return Err(EINTR);
-    }
     if over && let Some(vcpu) = vcpu::current_vcpu() {
         oom::pressure_in_call(now);
         vcpu.timers.run_expired(now);
@@ -101,5 +98,5 @@ pub fn cond_resched() -> Result<()> {
             schedule();
         }
     }
-    Ok(())
+    if killed { Err(EINTR) } else { Ok(()) }
 }

@@ -18,7 +18,7 @@ use zerocopy::IntoBytes;
 use super::clone_args::{NAMESPACES, read_clone_args};
 use super::user::NprocCharge;
 use super::{Process, Task, TaskParts, VforkDone, current, pid, pidfd, run};
-use crate::mm::Mm;
+use crate::mm::{Mm, account};
 use crate::sched::{self, Policy, SchedAttr};
 use crate::signal::SigAltStackState;
 use crate::uaccess::UserPtr;
@@ -75,6 +75,7 @@ pub fn clone3(uargs: u64, size: usize) -> Result<i32> {
 pub fn kernel_clone(args: &KernelCloneArgs) -> Result<i32> {
     let parent = current();
     check_flags(&parent, args)?;
+    account::admit(args.flags & CLONE_VM == 0)?;
     let number = Number::reserve(args.set_tid)?;
     let tid = number.tid;
     let child = copy_task(&parent, args, tid)?;
