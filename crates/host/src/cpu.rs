@@ -5,7 +5,7 @@
 //! both share the vCPU's core and hand over by sleeping there, for a sleep across cores costs ten times as much. A vCPU
 //! that idles gives up its second core. `sleeper` is a leaf lock, taken only to sleep and to wake a sleeper.
 
-use crate::stub::{GIVE_WAY, Mapping, turn_kick};
+use crate::stub::{Mapping, turn_kick};
 use crate::sys::{futex_wait, futex_wake};
 use crate::{clock, place};
 use parking_lot::Mutex;
@@ -21,9 +21,6 @@ const CALM: u32 = 32;
 const BUSY_HOST: u32 = 4096;
 /// Cores lost twice within this time mean a busy host, ns.
 const OFTEN_NS: u64 = 20_000_000;
-
-/// How often a stub that has lost the turn to another on its core lets that one run before it sleeps.
-const WAYS: u32 = 8;
 
 /// The host's own account of its processors, in the format of /proc/cpuinfo. Read once.
 pub fn cpuinfo() -> &'static str {
@@ -199,7 +196,7 @@ impl Cpu {
         let before = if spin { last.replace(window.clone()) } else { last.take() };
         drop(last);
         if let Some(before) = before {
-            before.get().spin.store(if spin { GIVE_WAY | WAYS } else { 0 }, Relaxed);
+            before.give_way(spin);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::TASK_SIZE;
 use super::abi::*;
-use super::notify::{self, Order};
+use super::notify::{Order, Ordered};
 use super::op::{Descriptors, MemOp};
 use super::process::{self, PROCESS_VM, Process};
 use super::regs::Regs;
@@ -277,7 +277,7 @@ impl StubThread {
     /// New siblings that wait for their first order stop spinning: their core is wanted.
     pub(super) fn hush(&mut self) {
         for mapping in self.newborn.drain(..) {
-            mapping.get().spin.store(0, Relaxed);
+            mapping.give_way(self.spin);
         }
     }
 
@@ -288,7 +288,7 @@ impl StubThread {
         introduce(self.mapping.get(), mapping.get(), self.spin);
         self.send(&[theirs.as_raw_fd(), memory.as_raw_fd()]).map_err(errno_of)?;
         self.mapping.get().command.store(command::FORK, Relaxed);
-        let pid = self.clone_by(&Order { tid: self.tid, flags: FORK_FLAGS, slot: None }, || {
+        let pid = self.clone_by(FORK_FLAGS, None, || {
             drop((theirs, memory));
             Birth::prepare();
         })?;
@@ -385,7 +385,7 @@ impl StubThread {
         let window = self.mapping.get();
         window.slot.store(slot, Relaxed);
         window.command.store(command::THREAD, Relaxed);
-        let tid = self.clone_by(&Order { tid: self.tid, flags: THREAD_FLAGS, slot: Some(slot) }, || {})?;
+        let tid = self.clone_by(THREAD_FLAGS, Some(slot), || {})?;
         let process = &self.space.process;
         if process.signal_thread(tid, 0).is_err() || !answered(process, &mapping, tid, self.spin) {
             self.space.kill();
@@ -395,22 +395,16 @@ impl StubThread {
     }
 
     /// Has the stub clone; the new process or thread id. `meanwhile` is done while the host is at it.
-    fn clone_by(&mut self, order: &Order, meanwhile: impl FnOnce()) -> Result<i32> {
-        let process = &self.space.process;
-        let start = clock::monotonic();
-        let mut progress = Progress::default();
-        let mut lost = || {
-            let late = clock::monotonic() - start;
-            process.is_dead()
-                || late > ORDER_NS
-                || late > STALL_NS && progress.stalled(process, order.tid) > 0
-        };
-        if notify::ordered(order, &self.mapping, self.spin, &mut lost).is_err() {
-            self.space.kill();
+    fn clone_by(&mut self, flags: u64, slot: Option<u32>, meanwhile: impl FnOnce()) -> Result<i32> {
+        if self.space.is_dead() {
             return Err(ESRCH);
         }
+        let ordered = Ordered::new(Order { tid: self.tid, flags, slot }, self.core);
+        // Its core is the newcomer's next.
+        self.mapping.release_giving_way(self.spin);
         meanwhile();
         let ret = self.result(0).map_err(errno_of)?;
+        drop(ordered);
         match i32::try_from(ret) {
             Ok(id) if id > 0 => Ok(id),
             Ok(error) if error < 0 => Err(Errno::from_raw(-error)),

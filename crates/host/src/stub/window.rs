@@ -19,6 +19,9 @@ const SPIN_NS: u64 = 50_000;
 /// even this long, and to be woken costs as much as half of one.
 const ORDER_SPIN_NS: u64 = 200_000;
 
+/// How often a stub that has lost the turn to another on its core lets that one run before it sleeps.
+const WAYS: u32 = 8;
+
 /// A spinning thread that has not looked for this long has lost its core to someone else, ns.
 const STOLEN_NS: u64 = 300_000;
 
@@ -106,6 +109,21 @@ impl Mapping {
         if window.stub_waits.load(SeqCst) != 0 {
             futex_wake(&window.turn, true);
         }
+    }
+
+    /// The same, and others may have its core at once when it has done what it is told.
+    pub(super) fn release_giving_way(&self, spin: bool) {
+        let window = self.get();
+        self.give_way(spin);
+        window.turn.store(0, SeqCst);
+        if window.stub_waits.load(SeqCst) != 0 {
+            futex_wake(&window.turn, true);
+        }
+    }
+
+    /// The stub's core is wanted by another that may soon need this one again.
+    pub(crate) fn give_way(&self, spin: bool) {
+        self.get().spin.store(if spin { GIVE_WAY | WAYS } else { 0 }, Relaxed);
     }
 
     #[inline]
