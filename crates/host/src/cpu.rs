@@ -5,7 +5,7 @@
 //! both share the vCPU's core and hand over by sleeping there, for a sleep across cores costs ten times as much. A vCPU
 //! that idles gives up its second core. `sleeper` is a leaf lock, taken only to sleep and to wake a sleeper.
 
-use crate::stub::{Mapping, turn_kick};
+use crate::stub::{Mapping, turn_kick, undertaker};
 use crate::sys::{futex_wait, futex_wake};
 use crate::{clock, place};
 use parking_lot::Mutex;
@@ -113,6 +113,7 @@ impl Cpu {
             return;
         }
         self.leave();
+        while undertaker::end_one() {}
         self.asleep.store(true, SeqCst);
         while self.kicked.load(SeqCst) == 0 && deadline.is_none_or(|deadline| clock::monotonic() < deadline) {
             futex_wait(&self.kicked, 0, false, deadline);

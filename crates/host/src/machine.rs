@@ -32,6 +32,7 @@ pub fn init(config: Config) -> Result<(), String> {
         let ok = started.is_ok();
         let _ = tell.send(started);
         if ok {
+            crate::place::unhurried();
             crate::stub::reap_forever();
         }
     });
@@ -41,6 +42,7 @@ pub fn init(config: Config) -> Result<(), String> {
     if pool > 0 {
         let keeper = thread::Builder::new().name("ruml-pool".into()).spawn(move || {
             crate::place::unpin();
+            crate::place::unhurried();
             zygote::keep_pool(pool)
         });
         keeper.map_err(|e| format!("cannot start a host thread: {e}"))?;

@@ -18,6 +18,7 @@ mod regs;
 mod run;
 mod space;
 mod thread;
+pub(crate) mod undertaker;
 mod window;
 pub(crate) mod zygote;
 

@@ -90,6 +90,17 @@ struct Slots {
     threads: usize,
 }
 
+/// What becomes of a host thread whose guest thread has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ThreadEnd {
+    /// It exits.
+    Exits,
+    /// It stays, for the process id is its own.
+    Parks,
+    /// It was the last: its process ends.
+    Process,
+}
+
 impl AddressSpace {
     pub(super) fn new(process: Arc<Process>, socket: OwnedFd, first: u32) -> Arc<AddressSpace> {
         let slots = Slots { first, next: 0, free: Vec::new(), parked: None, threads: 1 };
@@ -127,21 +138,19 @@ impl AddressSpace {
         self.copier.get_or_init(|| Copier { mapping, tid, turn: Mutex::new(()) });
     }
 
-    /// A thread ends. True if its host thread is to exit; the last one's end is the process's.
-    pub(super) fn end_thread(&self, slot: u32, mapping: &Arc<Mapping>, leader: bool) -> bool {
+    /// A thread ends: what becomes of its host thread.
+    pub(super) fn end_thread(&self, slot: u32, mapping: &Arc<Mapping>, leader: bool) -> ThreadEnd {
         let mut slots = self.slots.lock();
         slots.threads -= 1;
         if slots.threads == 0 {
-            drop(slots);
-            self.kill();
-            return false;
+            return ThreadEnd::Process;
         }
         if leader {
             slots.parked = Some(mapping.clone());
-            return false;
+            return ThreadEnd::Parks;
         }
         slots.free.push((slot, mapping.clone()));
-        true
+        ThreadEnd::Exits
     }
 
     /// Copies guest memory out; bytes copied, short at the first page the guest could not read.

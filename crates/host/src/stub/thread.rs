@@ -6,7 +6,8 @@ use super::notify::{Order, Ordered};
 use super::op::{Descriptors, MemOp};
 use super::process::{self, PROCESS_VM, Process};
 use super::regs::Regs;
-use super::space::{AddressSpace, Usage};
+use super::space::{AddressSpace, ThreadEnd, Usage};
+use super::undertaker;
 use super::window::{Mapping, Woke};
 use crate::{clock, random, sys};
 use abi::errno::*;
@@ -291,6 +292,7 @@ impl StubThread {
         let pid = self.clone_by(FORK_FLAGS, None, || {
             drop((theirs, memory));
             Birth::prepare();
+            undertaker::end_one();
         })?;
         let start = clock::monotonic();
         loop {
@@ -509,15 +511,19 @@ fn introduce(from: &Window, to: &Window, spin: bool) {
 impl Drop for StubThread {
     fn drop(&mut self) {
         self.hush();
-        let exits = self.space.end_thread(self.slot, &self.mapping, self.leader);
         let window = self.mapping.get();
-        if exits && !self.space.is_dead() && self.mapping.has_turn() {
-            window.op_count.store(0, Relaxed);
-            window.fd_count.store(0, Relaxed);
-            window.command.store(command::EXIT, Relaxed);
-            self.mapping.release(false);
-        } else {
-            window.spin.store(0, Relaxed);
+        match self.space.end_thread(self.slot, &self.mapping, self.leader) {
+            ThreadEnd::Process if self.spin && !self.space.is_dead() => {
+                undertaker::later(self.space.clone(), self.mapping.clone());
+            }
+            ThreadEnd::Process => self.space.kill(),
+            ThreadEnd::Exits if !self.space.is_dead() && self.mapping.has_turn() => {
+                window.op_count.store(0, Relaxed);
+                window.fd_count.store(0, Relaxed);
+                window.command.store(command::EXIT, Relaxed);
+                self.mapping.release(false);
+            }
+            ThreadEnd::Exits | ThreadEnd::Parks => window.spin.store(0, Relaxed),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing read here can be trusted: a value is loaded once and then judged. See `abi` for the layout.
 
 use super::abi::*;
+use super::undertaker;
 use crate::cpu::Cpu;
 use crate::sys::{check, check_fd, futex_wait, futex_wake};
 use crate::{clock, sys};
@@ -172,6 +173,9 @@ impl Mapping {
                         looks = looks.wrapping_add(1);
                         continue;
                     }
+                }
+                if spin && undertaker::end_one() {
+                    continue;
                 }
                 window.kernel_waits.store(1, SeqCst);
                 let seen = window.turn.load(SeqCst);
