@@ -5,7 +5,7 @@
 //! both share the vCPU's core and hand over by sleeping there, for a sleep across cores costs ten times as much. A vCPU
 //! that idles gives up its second core. `sleeper` is a leaf lock, taken only to sleep and to wake a sleeper.
 
-use crate::stub::{Mapping, turn_kick, undertaker};
+use crate::stub::{Mapping, turn_kick, undertaker, used};
 use crate::sys::{futex_wait, futex_wake};
 use crate::{clock, place};
 use parking_lot::Mutex;
@@ -21,6 +21,9 @@ const CALM: u32 = 32;
 const BUSY_HOST: u32 = 4096;
 /// Cores lost twice within this time mean a busy host, ns.
 const OFTEN_NS: u64 = 20_000_000;
+
+/// How many vCPU threads are not idle.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
 
 /// The host's own account of its processors, in the format of /proc/cpuinfo. Read once.
 pub fn cpuinfo() -> &'static str {
@@ -77,6 +80,7 @@ impl Cpu {
     /// choose from.
     pub fn new(index: usize) -> Arc<Cpu> {
         place::pin_vcpu(index);
+        BUSY.fetch_add(1, Relaxed);
         Arc::new(Cpu {
             index,
             kicked: AtomicU32::new(0),
@@ -113,13 +117,18 @@ impl Cpu {
             return;
         }
         self.leave();
-        while undertaker::end_one() {}
+        let others = BUSY.fetch_sub(1, Relaxed) - 1;
+        if others == 0 {
+            while undertaker::end_one() {}
+            used::tidy();
+        }
         self.asleep.store(true, SeqCst);
         while self.kicked.load(SeqCst) == 0 && deadline.is_none_or(|deadline| clock::monotonic() < deadline) {
             futex_wait(&self.kicked, 0, false, deadline);
         }
         self.asleep.store(false, Relaxed);
         self.kicked.store(0, SeqCst);
+        BUSY.fetch_add(1, Relaxed);
     }
 
     /// Whether there was a kick; it is then taken.
@@ -216,6 +225,7 @@ impl Cpu {
 
 impl Drop for Cpu {
     fn drop(&mut self) {
+        BUSY.fetch_sub(1, Relaxed);
         self.leave();
     }
 }

@@ -19,6 +19,7 @@ mod run;
 mod space;
 mod thread;
 pub(crate) mod undertaker;
+pub(crate) mod used;
 mod window;
 pub(crate) mod zygote;
 

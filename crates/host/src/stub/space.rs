@@ -66,6 +66,8 @@ pub struct AddressSpace {
     pub(super) process: Arc<Process>,
     pub(super) socket: OwnedFd,
     slots: Mutex<Slots>,
+    /// What earlier programs in this stub have used. A leaf lock.
+    baseline: Mutex<Usage>,
     /// Set only where the host refuses process_vm_readv.
     copier: OnceLock<Copier>,
 }
@@ -104,7 +106,39 @@ pub(super) enum ThreadEnd {
 impl AddressSpace {
     pub(super) fn new(process: Arc<Process>, socket: OwnedFd, first: u32) -> Arc<AddressSpace> {
         let slots = Slots { first, next: 0, free: Vec::new(), parked: None, threads: 1 };
-        Arc::new(AddressSpace { process, socket, slots: Mutex::new(slots), copier: OnceLock::new() })
+        Arc::new(AddressSpace {
+            process,
+            socket,
+            slots: Mutex::new(slots),
+            baseline: Mutex::default(),
+            copier: OnceLock::new(),
+        })
+    }
+
+    /// Whether no second thread was ever made in it.
+    pub(super) fn one_thread_ever(&self) -> bool {
+        self.slots.lock().next == 0 && self.copier.get().is_none()
+    }
+
+    /// What is used from here on is the next program's. `so_far` is what the host counts, if it is known.
+    pub(super) fn set_baseline(&self, so_far: Option<Usage>) {
+        *self.baseline.lock() = so_far.unwrap_or_else(|| self.whole_usage());
+    }
+
+    /// What the present program has used of `whole`.
+    pub(super) fn since_baseline(&self, whole: Usage) -> Usage {
+        let before = *self.baseline.lock();
+        // The host keeps the largest resident set of all programs: unless it has grown, the present one's is not known.
+        let resident = if before.resident != 0 && whole.resident <= before.resident {
+            self.resident_bytes().min(whole.resident)
+        } else {
+            whole.resident
+        };
+        Usage {
+            minor_faults: whole.minor_faults.saturating_sub(before.minor_faults),
+            major_faults: whole.major_faults.saturating_sub(before.major_faults),
+            resident,
+        }
     }
 
     /// A slot for a new thread; its window if an earlier thread has left one.
@@ -290,6 +324,17 @@ impl AddressSpace {
 
     /// Page faults and resident memory of the process so far; zero once it is dead.
     pub fn usage(&self) -> Usage {
+        let before = *self.baseline.lock();
+        let whole = self.whole_usage();
+        Usage {
+            minor_faults: whole.minor_faults.saturating_sub(before.minor_faults),
+            major_faults: whole.major_faults.saturating_sub(before.major_faults),
+            resident: whole.resident,
+        }
+    }
+
+    /// The same of all programs that have run in it.
+    fn whole_usage(&self) -> Usage {
         let stat = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")));
         let Some(Ok(stat)) = stat else { return Usage::default() };
         // After the name, which ends at the last parenthesis: minflt is the eighth word, then cminflt, majflt; rss is

@@ -52,6 +52,8 @@ pub struct StubThread {
     pub(super) copies: usize,
     /// New siblings that still spin on this thread's core.
     pub(super) newborn: Vec<Arc<Mapping>>,
+    /// It has been told to unmap everything, and has not been heard of since.
+    pub(super) emptying: bool,
 }
 
 /// Why an order was not carried out.
@@ -110,7 +112,7 @@ impl StubThread {
     /// What the address space has used, if the last event was a system call by which a program ends. What it says is the
     /// guest's own claim.
     pub fn usage(&self) -> Option<Usage> {
-        self.usage
+        self.usage.map(|usage| self.space.since_baseline(usage))
     }
 
     /// Copies from that memory; false if not all of it is there.
@@ -163,7 +165,22 @@ impl StubThread {
         }
     }
 
+    /// Nothing is staged any more for the next resume.
+    pub(super) fn forget_copies(&mut self) {
+        self.mapping.get().copy_count.store(0, Relaxed);
+        self.copies = 0;
+    }
+
+    /// Waits until a stub that empties itself is done.
+    fn finish_emptying(&mut self) -> Result<(), Failure> {
+        if core::mem::take(&mut self.emptying) {
+            self.result(0)?;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), Failure> {
+        self.finish_emptying()?;
         let mut done = 0;
         while !self.deferred.is_empty() {
             let count = self.stage_or_fail(done)?;
@@ -176,6 +193,7 @@ impl StubThread {
 
     /// Does deferred operations until those left fit one handoff, and stages these; how many are done.
     pub(super) fn stage_deferred(&mut self) -> Result<usize, Failure> {
+        self.finish_emptying()?;
         let mut done = 0;
         loop {
             let count = self.stage_or_fail(done)?;
@@ -321,6 +339,7 @@ impl StubThread {
             usage: None,
             copies: 0,
             newborn: Vec::new(),
+            emptying: false,
             ..*self
         };
         child.make_copier()?;
@@ -344,6 +363,7 @@ impl StubThread {
             usage: None,
             copies: 0,
             newborn: Vec::new(),
+            emptying: false,
             ..*self
         })
     }

@@ -160,6 +160,7 @@ pub(crate) fn start() -> std::result::Result<(), String> {
         usage: None,
         copies: 0,
         newborn: Vec::new(),
+        emptying: false,
     };
     thread.make_copier().map_err(|e| failed("a thread for copies", e))?;
     thread.fp_learn().map_err(|e| failed("the signal frame's vector state", e))?;
