@@ -235,6 +235,12 @@ pub fn usable_cores() -> usize {
     place::usable()
 }
 
+/// Whether every busy vCPU has a second core to itself, and one busy vCPU more would end that.
+#[inline]
+pub fn is_crowded() -> bool {
+    place::places().is_some_and(|places| places.spinning() && !places.spinning_with_another())
+}
+
 /// Lets the calling thread run on every usable core again: a thread that a vCPU thread starts is pinned as that is.
 pub fn unpin() {
     place::unpin();

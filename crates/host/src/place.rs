@@ -130,6 +130,11 @@ impl Places {
         self.busy.load(Relaxed) * 2 <= self.cores.len()
     }
 
+    /// The same with one busy vCPU more.
+    pub(crate) fn spinning_with_another(&self) -> bool {
+        (self.busy.load(Relaxed) + 1) * 2 <= self.cores.len()
+    }
+
     /// A core that no busy vCPU uses, as a second one for vCPU `index`; its place in the list.
     pub(crate) fn claim(&self, index: usize) -> Option<usize> {
         let n = self.cores.len();

@@ -158,7 +158,8 @@ pub(crate) fn reap_forever() {
     }
 }
 
-const RANGES: usize = 16;
+/// Most ranges of one copy.
+pub(super) const RANGES: usize = 16;
 
 fn remote(ranges: &[(u64, usize)]) -> ([libc::iovec; RANGES], usize) {
     let mut iov = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; RANGES];

@@ -300,6 +300,11 @@ impl StubThread {
         }
     }
 
+    /// Whoever has its core next may have it now: the thread's system call takes long.
+    pub fn rest(&self) {
+        self.mapping.give_way(self.spin);
+    }
+
     /// A copy of the whole address space with a copy of this thread, as fork(2).
     pub fn fork(&mut self) -> Result<(Arc<AddressSpace>, StubThread)> {
         self.flush().map_err(errno_of)?;

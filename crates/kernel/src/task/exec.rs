@@ -102,6 +102,9 @@ fn do_execve(
         // A program may count on a name.
         argv.push(Vec::new());
     }
+    if let Some(stub) = task.user.lock().as_ref() {
+        stub.rest();
+    }
     // Emptied while the files are looked at.
     let spare = Spare::new(task);
     let (file, unreadable) = open_exec(task, path)?;
