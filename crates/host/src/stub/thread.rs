@@ -312,11 +312,15 @@ impl StubThread {
         introduce(self.mapping.get(), mapping.get(), self.spin);
         self.send(&[theirs.as_raw_fd(), memory.as_raw_fd()]).map_err(errno_of)?;
         self.mapping.get().command.store(command::FORK, Relaxed);
-        let pid = self.clone_by(FORK_FLAGS, None, || {
-            drop((theirs, memory));
-            Birth::prepare();
-            undertaker::end_one();
-        })?;
+        let ordered = self.start_clone(FORK_FLAGS, None)?;
+        drop((theirs, memory));
+        Birth::prepare();
+        undertaker::end_one();
+        // The child comes second: one wait is enough, and the parent need wake nobody. Where there is none the parent tells.
+        let parent = self.mapping.clone();
+        let failed = || parent.has_turn() && (parent.get().ret.load(Relaxed) as i64) <= 0;
+        let _ = mapping.wait(None, self.spin, Some(clock::monotonic() + ORPHAN_NS), &failed);
+        let pid = self.finish_clone(ordered)?;
         let start = clock::monotonic();
         loop {
             // Nobody watches over a process that is not adopted yet, so this looks now and then.
@@ -412,7 +416,8 @@ impl StubThread {
         let window = self.mapping.get();
         window.slot.store(slot, Relaxed);
         window.command.store(command::THREAD, Relaxed);
-        let tid = self.clone_by(THREAD_FLAGS, Some(slot), || {})?;
+        let ordered = self.start_clone(THREAD_FLAGS, Some(slot))?;
+        let tid = self.finish_clone(ordered)?;
         let process = &self.space.process;
         if process.signal_thread(tid, 0).is_err() || !answered(process, &mapping, tid, self.spin) {
             self.space.kill();
@@ -421,15 +426,20 @@ impl StubThread {
         Ok((mapping, tid))
     }
 
-    /// Has the stub clone; the new process or thread id. `meanwhile` is done while the host is at it.
-    fn clone_by(&mut self, flags: u64, slot: Option<u32>, meanwhile: impl FnOnce()) -> Result<i32> {
+    /// Has the stub clone.
+    fn start_clone(&mut self, flags: u64, slot: Option<u32>) -> Result<Ordered> {
         if self.space.is_dead() {
             return Err(ESRCH);
         }
         let ordered = Ordered::new(Order { tid: self.tid, flags, slot }, self.core);
+        self.mapping.get().ret.store(0, Relaxed);
         // Its core is the newcomer's next.
         self.mapping.release_giving_way(self.spin);
-        meanwhile();
+        Ok(ordered)
+    }
+
+    /// The new process or thread id.
+    fn finish_clone(&mut self, ordered: Ordered) -> Result<i32> {
         let ret = self.result(0).map_err(errno_of)?;
         drop(ordered);
         match i32::try_from(ret) {

@@ -78,8 +78,11 @@ impl StubThread {
     /// The program has ended that had the address space to itself. It may be used again in `domain`, if it can.
     pub fn retire(mut self, domain: u64) {
         let window = self.mapping.clone();
-        let alone =
-            self.leader && self.space.one_thread_ever() && std::sync::Arc::get_mut(&mut self.space).is_some();
+        // It stands in the system call that ends a program, and its stub in the handler of a signal.
+        let alone = self.usage.is_some()
+            && self.leader
+            && self.space.one_thread_ever()
+            && std::sync::Arc::get_mut(&mut self.space).is_some();
         if !alone || self.space.is_dead() || !window.has_turn() {
             return;
         }
