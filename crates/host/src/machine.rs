@@ -39,6 +39,7 @@ pub fn init(config: Config) -> Result<(), String> {
         let ok = started.is_ok();
         let _ = tell.send(started);
         if ok {
+            crate::place::unhurried();
             crate::stub::reap_forever();
         }
     });
@@ -51,6 +52,7 @@ pub fn init(config: Config) -> Result<(), String> {
             crate::place::unpin();
             // What was possible on one thread is on the other.
             let _ = enter(rules.as_deref());
+            crate::place::unhurried();
             zygote::keep_pool(pool)
         });
         keeper.map_err(|e| format!("cannot start a host thread: {e}"))?;
