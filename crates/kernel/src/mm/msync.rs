@@ -71,10 +71,17 @@ pub fn mincore(addr: u64, len: u64, vec: u64) -> Result<()> {
             if !inner.vmas.covers(start, end) {
                 return Err(ENOMEM);
             }
-            // A file's pages count when they are cached, mapped or not: the whole object is in memory.
+            // A file's pages count when they are cached, mapped or not: where there is no pager, all are.
             for vma in inner.vmas.overlapping(start, end) {
-                if matches!(vma.backing, Backing::File(_) | Backing::Special(_)) {
-                    let (from, to) = (vma.start.max(start) - start, vma.end.min(end) - start);
+                let (from, to) = (vma.start.max(start) - start, vma.end.min(end) - start);
+                if let Some(pager) = vma.pager() {
+                    let offset = |at: u64| vma.offset + (start + at - vma.start);
+                    answer[(from / PAGE_SIZE) as usize..(to / PAGE_SIZE) as usize].fill(0);
+                    for (a, b) in pager.present(offset(from), offset(to), false) {
+                        let page = |at: u64| ((at.clamp(offset(from), offset(to)) - offset(from) + from) / PAGE_SIZE) as usize;
+                        answer[page(a)..page(b)].fill(1);
+                    }
+                } else if matches!(vma.backing, Backing::File(_) | Backing::Special(_)) {
                     answer[(from / PAGE_SIZE) as usize..(to / PAGE_SIZE) as usize].fill(1);
                 }
             }

@@ -16,6 +16,7 @@ use abi::fcntl::OpenFlags;
 
 use super::fasync::{self, FasyncList, FileOwner, Owner};
 use super::{FileType, Inode, IovDest, IovSource, Path, PollEvents, locks};
+use crate::mm::paged::Pager;
 use crate::sync::{Mutex, MutexGuard, PollTable, Sleep, SpinLock, rank, wait_until};
 use crate::task::{Cred, current};
 
@@ -109,6 +110,8 @@ pub enum Mapping {
     Object(Arc<OwnedFd>),
     /// The same for a shared mapping that may never be written, although the file is open for writing: sealed memory.
     ReadOnly(Arc<OwnedFd>),
+    /// An object that holds only some of the file: what is missing is asked of the pager at the first touch.
+    Paged(Arc<OwnedFd>, Arc<dyn Pager>),
     /// Fresh anonymous memory (/dev/zero).
     Anonymous,
 }
