@@ -35,14 +35,16 @@ pub fn msync(addr: u64, len: u64, flags: u32) -> Result<()> {
             if vma.flags.contains(VmFlags::SHARED)
                 && let Some(file) = vma.file()
             {
-                files.push(file.clone());
+                let (from, to) = (vma.start.max(addr), vma.end.min(end));
+                let offset = |at: u64| vma.offset + (at - vma.start);
+                files.push((file.clone(), offset(from), offset(to)));
             }
         }
         inner.vmas.covers(addr, end)
     };
     if flags & MS_SYNC != 0 {
-        for file in files {
-            match file.ops.fsync(&file, false) {
+        for (file, start, end) in files {
+            match file.ops.fsync_range(&file, start, end, false) {
                 // A file without a disk has nothing to sync.
                 Ok(()) | Err(EINVAL) => {}
                 Err(errno) => return Err(errno),

@@ -188,6 +188,22 @@ pub trait FileOps: Any + Send + Sync {
         Err(EINVAL)
     }
 
+    /// The same for the bytes from `start` up to `end`, where a file knows of ranges: O_DSYNC, msync(2).
+    fn fsync_range(&self, file: &File, start: u64, end: u64, data_only: bool) -> Result<()> {
+        self.fsync(file, data_only)
+    }
+
+    /// sync_file_range(2): the bytes are with the device when this returns, though not yet durable there.
+    fn write_range(&self, file: &File, start: u64, end: u64) -> Result<()> {
+        self.fsync(file, true)
+    }
+
+    /// posix_fadvise(2) and readahead(2), as POSIX_FADV_WILLNEED. `end` is u64::MAX for the end of the file. Advice that
+    /// is not followed is no error.
+    fn fadvise(&self, file: &File, start: u64, end: u64, advice: u32) -> Result<()> {
+        Ok(())
+    }
+
     /// fallocate(2): FALLOC_FL_* mode.
     fn fallocate(&self, file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
         Err(EOPNOTSUPP)

@@ -142,6 +142,13 @@ fn flusher() -> &'static WaitQueue {
     queue
 }
 
+/// Tunables have changed: the flusher looks at them.
+pub fn tuned() {
+    if DIRTY.load(Ordering::Relaxed) > 0 {
+        flusher().wake_all();
+    }
+}
+
 /// Makes the flusher write whatever is dirty: there is no clean memory left.
 pub fn kick() {
     if DIRTY.load(Ordering::Relaxed) > 0 {
