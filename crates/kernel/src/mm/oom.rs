@@ -38,6 +38,8 @@ const OOM_SCORE_ADJ_MIN: i32 = -1000;
 
 static NEXT_CHECK: AtomicU64 = AtomicU64::new(0);
 static USED: AtomicU64 = AtomicU64::new(0);
+/// What of it was not in caches.
+static UNCACHED: AtomicU64 = AtomicU64::new(0);
 
 /// Somebody who holds memory that could be freed: a page cache.
 pub struct Shrinker {
@@ -57,6 +59,11 @@ pub fn register_shrinker(shrinker: Shrinker) {
 /// Bytes in use when last looked at.
 pub fn used() -> u64 {
     USED.load(Ordering::Relaxed)
+}
+
+/// Bytes in use by others than caches when last looked at.
+pub fn uncached() -> u64 {
+    UNCACHED.load(Ordering::Relaxed)
 }
 
 /// Memory of the machine, bytes.
@@ -101,7 +108,7 @@ pub fn shared() -> u64 {
 fn sum(own: impl Fn(&AddressSpace) -> u64) -> u64 {
     let processes: Vec<_> = pid::tasklist().processes().cloned().collect();
     let mut seen = HashSet::new();
-    let mut sum = Footprint::own().anonymous + object::resident();
+    let mut sum = Footprint::own().anonymous + object::resident() + object::resident_caches();
     for process in &processes {
         if let Some(mm) = mm_of(process)
             && seen.insert(mm.id)
@@ -110,6 +117,7 @@ fn sum(own: impl Fn(&AddressSpace) -> u64) -> u64 {
         }
     }
     USED.store(sum, Ordering::Relaxed);
+    UNCACHED.store(sum.saturating_sub(cached()), Ordering::Relaxed);
     sum
 }
 
