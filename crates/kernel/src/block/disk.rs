@@ -248,6 +248,7 @@ impl Gendisk {
         if self.overlaps(start, end, number) {
             return Err(EBUSY);
         }
+        part.drop_cache();
         part.set_len(sectors * SECTOR);
         Ok(())
     }

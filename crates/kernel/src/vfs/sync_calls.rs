@@ -28,6 +28,7 @@ pub fn sync_all(ns: &MountNamespace) {
         }
         done.push(mnt.sb.clone());
     }
+    crate::block::sync_all();
 }
 
 /// syncfs(2)
