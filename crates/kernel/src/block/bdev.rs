@@ -292,7 +292,7 @@ impl BlockDevice {
     }
 
     fn zero_range(&self, at: u64, len: u64, unmap: bool) -> Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         match self.disk.ops.write_zeroes(at, len, unmap) {
             Err(EOPNOTSUPP) => {}
             outcome => return outcome,
