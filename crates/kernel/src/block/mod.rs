@@ -51,6 +51,10 @@ use crate::vfs::{Fd, FileOps, FileType, MountFlags};
 /// What offsets and lengths of requests are multiples of, bytes.
 pub const SECTOR: u64 = 512;
 
+/// Block majors and their drivers, for /proc/devices.
+pub const MAJORS: [(u32, &str); 3] =
+    [(loop_dev::LOOP_MAJOR, "loop"), (ubd::UBD_MAJOR, "ubd"), (bdev::EXT_MAJOR, "blkext")];
+
 /// Makes loop devices and the tables of /proc and /sys known. From a task.
 pub fn init() {
     crate::fs::proc::devices::set_disks(sysfs::proc_list);
