@@ -81,7 +81,6 @@ pub fn add(ubd: Ubd) {
     let probed = format.is_empty() && !ubd.config.no_cow;
     let parts = DiskParts {
         name: name.clone(),
-        driver: "ubd",
         sys_parent: format!("devices/platform/uml-blkdev.{index}/block"),
         major: UBD_MAJOR,
         first_minor: index * MINORS,

@@ -1,7 +1,7 @@
 //! What the machine takes of the host's memory: the sum that `mem=` bounds.
 //!
-//! It is the anonymous memory of the stubs and their page tables, the memory objects (tmpfs, shared memory), this
-//! program's own memory (the guest kernel's heap, fibers' stacks), and what the host's kernel needs beside pages for each
+//! It is the anonymous memory of the stubs and their page tables, the memory objects (tmpfs, shared memory, mapped files in the page
+//! cache), this program's own memory (the guest kernel's heap, fibers' stacks), and what the host's kernel needs beside pages for each
 //! thread, address space, mapping and object: those are counted and multiplied by what was measured ([`HOST_THREAD`] and
 //! the others; 6.18, x86-64: growth of KernelStack, Slab, Shmem by 1000 processes, 2000 threads, 60,000 mappings, 3000
 //! objects).
@@ -35,6 +35,8 @@ pub const HOST_OBJECT: u64 = 1024;
 const HOST_STACK: u64 = 16 << 10;
 
 static USED: AtomicU64 = AtomicU64::new(0);
+/// What of it was not in caches.
+static UNCACHED: AtomicU64 = AtomicU64::new(0);
 /// How often somebody has looked.
 static LOOKS: AtomicU64 = AtomicU64::new(0);
 
@@ -68,6 +70,11 @@ pub fn used() -> u64 {
     USED.load(Ordering::Relaxed)
 }
 
+/// Bytes in use by others than caches when last looked at.
+pub fn uncached() -> u64 {
+    UNCACHED.load(Ordering::Relaxed)
+}
+
 /// What is used, or more than that after forks.
 pub fn measure() -> Account {
     sum(|_, footprint| footprint.anonymous)
@@ -95,13 +102,14 @@ fn sum(own: impl Fn(&AddressSpace, &Footprint) -> u64) -> Account {
             account.tables += footprint.tables;
         }
     }
-    account.objects = object::resident();
+    account.objects = object::resident() + object::resident_caches();
     account.stacks = threads * HOST_STACK;
     account.host = threads * (HOST_THREAD - HOST_STACK)
         + seen.len() as u64 * HOST_SPACE
         + overcommit::mappings() * HOST_VMA
         + object::count() as u64 * HOST_OBJECT;
     USED.store(account.total(), Ordering::Relaxed);
+    UNCACHED.store(account.total().saturating_sub(oom::cached()), Ordering::Relaxed);
     LOOKS.fetch_add(1, Ordering::Relaxed);
     account
 }

@@ -8,7 +8,7 @@
 //! - `session.rs`: process groups and sessions. `pidfd.rs`: processes as descriptors. `share.rs`: unshare, kcmp.
 //! - `rlimit.rs`, `rusage.rs`, `user.rs`: limits, and what counts against them.
 //! - `prctl.rs`, `membarrier.rs`, `ids.rs`: the rest of what a task says of itself. `sys.rs`, `syslog.rs`: the system.
-//! - `run.rs`: the loop between guest and kernel.
+//! - `run.rs`: the loop between guest and kernel. `kthread.rs`: kernel threads.
 //!
 //! Locks: TASKLIST, then PROCESS, SIGHAND, SIGNAL, CRED, TASK. TASK_USER is taken by the task itself alone.
 
@@ -22,6 +22,7 @@ pub mod family;
 pub mod fork;
 pub mod ids;
 mod io;
+pub mod kthread;
 pub mod membarrier;
 pub mod pid;
 pub mod pidfd;

@@ -101,6 +101,7 @@ pub fn sysinfo(info: UserPtr<Sysinfo>) -> Result<()> {
         totalram: memory.total,
         freeram: memory.free,
         sharedram: memory.shared,
+        bufferram: crate::mm::filemap::reclaim::buffers(),
         totalswap: crate::block::swap::total(),
         freeswap: crate::block::swap::total(),
         procs: u16::try_from(procs).unwrap_or(u16::MAX),
