@@ -1,0 +1,1 @@
+//! Indirect blocks.
