@@ -392,6 +392,26 @@ impl<N: NodesMut> Tree<'_, N> {
         Ok(start > from)
     }
 
+    /// Cuts the run across `lblk`, if there is one, so that a run begins there.
+    pub fn cut(&mut self, lblk: u32) -> Result<()> {
+        loop {
+            let from = u64::from(lblk);
+            let Some((path, at, whole)) = walk(self.root, self.nodes, lblk, |node, path| {
+                let at = path.leaf().at.checked_sub(1)?;
+                let whole = run(node, at);
+                (u64::from(whole.lblk) < from && whole.end() > from).then_some((*path, at, whole))
+            })?
+            else {
+                return Ok(());
+            };
+            if path.leaf().entries < path.leaf().capacity {
+                let halves = [Some(whole.clip(0, from)), Some(whole.clip(from, END))];
+                return self.splice(&path, at, at + 1, &halves);
+            }
+            self.split(&path, false)?;
+        }
+    }
+
     fn replace(
         &mut self,
         lblk: u32,

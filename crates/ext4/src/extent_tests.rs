@@ -149,30 +149,10 @@ fn torture(seed: u64, room: usize) -> u16 {
                     let tail = model.split_off(&lblk);
                     model.extend(tail.into_iter().filter(|e| e.0 >= to).map(|(l, e)| (l - len, e)));
                 } else if model.last_key_value().is_none_or(|l| *l.0 < 3500) {
-                    // An extent across the point is cut in two first.
-                    if let Found::Run(run) = lookup(tree.root, tree.nodes, lblk).unwrap()
-                        && run.lblk < lblk
-                    {
-                        let cut = run.clip(u64::from(lblk), END);
-                        while tree.remove(u64::from(lblk), run.end(), 9, &mut Vec::new()).unwrap() {}
-                        tree.set(Run { lblk: cut.lblk + len, ..cut }, &mut Vec::new()).unwrap();
-                        let mut before = Some(END);
-                        // The moved part overlaps nothing only because the rest moves too: put it back last.
-                        while tree.remove(u64::from(cut.lblk + len), u64::from(cut.lblk + len) + u64::from(cut.len), 9, &mut Vec::new()).unwrap() {}
-                        for n in cut.lblk..cut.lblk + cut.len.max(len) + len {
-                            let _ = n;
-                        }
-                        // Whatever the blunt cut above destroyed is taken from the tree as it is now.
-                        model = contents(&root, &nodes);
-                        let mut tree = Tree { root: &mut root, nodes: &mut nodes };
-                        while let Some(limit) = before {
-                            before = tree.shift_up(lblk, limit, len).unwrap();
-                        }
-                    } else {
-                        let mut before = Some(END);
-                        while let Some(limit) = before {
-                            before = tree.shift_up(lblk, limit, len).unwrap();
-                        }
+                    tree.cut(lblk).unwrap();
+                    let mut before = Some(END);
+                    while let Some(limit) = before {
+                        before = tree.shift_up(lblk, limit, len).unwrap();
                     }
                     let tail = model.split_off(&lblk);
                     model.extend(tail.into_iter().map(|(l, e)| (l + len, e)));
