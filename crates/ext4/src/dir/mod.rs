@@ -1,0 +1,3 @@
+//! Directories: linear blocks and hash trees.
+
+pub mod readdir;
