@@ -114,6 +114,8 @@ pub struct Inode {
     pub(crate) fs: Arc<Filesystem>,
     pub(crate) ino: u32,
     pub(crate) state: sync::RwLock<InodeState>,
+    /// What `data` keeps for the contents.
+    pub(crate) data: crate::data::FileData,
 }
 
 impl Inode {
