@@ -14,13 +14,16 @@
 pub mod layout;
 
 mod balloc;
+mod bitmap;
 mod buffer;
 mod csum;
 mod data;
 mod device;
 mod dir;
 mod extent;
+mod fallocate;
 mod features;
+mod groups;
 mod ialloc;
 mod indirect;
 mod inline;
@@ -29,10 +32,15 @@ mod journal;
 mod log;
 mod map;
 mod namei;
+mod nodes;
 mod orphan;
+mod ranges;
+mod seek;
 mod super_;
 pub mod sync;
 mod trim;
+mod truncate;
+mod writeback;
 mod xattr;
 
 pub use buffer::{Buffer, BufferCache};
@@ -45,6 +53,7 @@ pub use layout::inode::InodeFlags;
 pub use log::{Level, Log, NoLog};
 pub use map::{Create, Extent, ExtentState};
 pub use namei::{NewInode, RenameFlags};
+pub use seek::FiemapExtent;
 pub use super_::{DataMode, ErrorsMode, Filesystem, Geometry, MountOptions, StatFs};
 
 /// What every fallible operation returns. A damaged structure is `EUCLEAN` (EFSCORRUPTED), a wrong checksum `EBADMSG`
