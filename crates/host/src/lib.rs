@@ -6,6 +6,7 @@
 //! guest's own vDSO; [`fs`] are files of the host; [`clock`] and [`random`] are what their names say.
 
 pub mod auxv;
+pub mod block;
 pub mod clock;
 pub mod cpu;
 pub mod fiber;

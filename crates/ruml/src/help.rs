@@ -17,6 +17,12 @@ With kernel parameters it boots as User-Mode Linux does:
   mem=SIZE ncpus=N        memory and processors
   rootfstype=hostfs rootflags=FOLDER
                           a host folder as the root file system
+  ubdN[FLAGS]=FILE[,,SERIAL]
+                          a disk image or block device as disk N (0 to 15):
+                          /dev/ubda…; flags: r read-only, s synchronous,
+                          c shared, t no trim; ubd=sync for all
+  root=DEVICE rootfstype=TYPE rootflags=OPTIONS
+                          the root file system (the first disk)
   initrd=FILE             initial cpio archive (plain, gzip, xz or zstd)
   init=PROGRAM rdinit=PROGRAM
                           first program
@@ -49,6 +55,8 @@ error pass through.
       --hostname NAME         name of the machine [ruml]
   -v, --volume HOST:GUEST[:ro]
                               show a host folder; writes go through unless :ro
+      --disk FILE[:ro]        give the guest a disk image or block device: /dev/ubda,
+                              the next one /dev/ubdb
   -u, --user UID[:GID]        run as this user [0:0]
   -t, --tty, --no-tty         give the guest a terminal, or pass files through
                               [a terminal if standard input and output are one]
@@ -67,7 +75,7 @@ Exit status: the command's own, 128+N if signal N ended it, 125 for an error of
 ruml, 126 if the command cannot be run, 127 if it isn't found.
 ";
 
-const OPTIONS: &str = "--mem --ncpus --env --workdir --hostname --volume --user --tty --no-tty --root --trace --trace-output \
+const OPTIONS: &str = "--mem --ncpus --env --workdir --hostname --volume --disk --user --tty --no-tty --root --trace --trace-output \
                        --verbose --help";
 
 /// Prints the completion script of a shell.

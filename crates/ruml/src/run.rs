@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use kernel::block::ubd;
 use kernel::boot::{Config, First, Root, Volume, parse_size};
 use kernel::syscall::CallSet;
 use lexopt::prelude::*;
@@ -28,6 +29,7 @@ struct Options {
     workdir: Option<String>,
     hostname: String,
     volumes: Vec<Volume>,
+    disks: ubd::Setup,
     user: (u32, u32),
     tty: Option<bool>,
     root: Root,
@@ -47,6 +49,7 @@ impl Options {
             workdir: None,
             hostname: "ruml".to_owned(),
             volumes: Vec::new(),
+            disks: ubd::Setup::default(),
             user: (0, 0),
             tty: None,
             root: Root::HostCow(PathBuf::from("/")),
@@ -75,6 +78,7 @@ impl Options {
                 Short('w') | Long("workdir") => options.workdir = Some(parser.value()?.string()?),
                 Long("hostname") => options.hostname = parser.value()?.string()?,
                 Short('v') | Long("volume") => options.volumes.push(volume(&parser.value()?.string()?)?),
+                Long("disk") => disk(&mut options.disks, &parser.value()?.string()?)?,
                 Short('u') | Long("user") => options.user = user(&parser.value()?.string()?)?,
                 Short('t') | Long("tty") => options.tty = Some(true),
                 Long("no-tty") => options.tty = Some(false),
@@ -128,6 +132,7 @@ impl Options {
             root: self.root,
             root_ro: false,
             initrd: None,
+            disks: self.disks.finish(),
             volumes: self.volumes,
             hostfs: None,
             first: First::Command {
@@ -162,6 +167,20 @@ fn volume(text: &str) -> Result<Volume, String> {
         return Err(format!("--volume {text}: {} is not a folder", host.display()));
     }
     Ok(Volume { host, guest: guest.to_owned(), read_only })
+}
+
+/// `FILE[:ro]`, as the next disk.
+fn disk(disks: &mut ubd::Setup, text: &str) -> Result<(), String> {
+    let (file, read_only) = match text.strip_suffix(":ro") {
+        Some(file) => (file, true),
+        None => (text.strip_suffix(":rw").unwrap_or(text), false),
+    };
+    let index = disks.free_index().ok_or(format!("--disk {text}: there are {} at most", ubd::MAX_DEVICES))?;
+    if file.is_empty() {
+        return Err(format!("--disk {text}: must be FILE[:ro]"));
+    }
+    disks.devices.push(ubd::UbdConfig { index, file: file.into(), read_only, ..Default::default() });
+    Ok(())
 }
 
 /// `UID[:GID]`; the group is the user's number if it isn't given.

@@ -17,30 +17,30 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
     let params =
         Params::parse(words.iter().map(String::as_str)).map_err(|e| format!("{e}\nTry 'ruml --help'."))?;
     let may_reboot = !params.noreboot;
-    refuse_missing_devices(&params.unsupported)?;
+    tell_missing_devices(&params.unsupported);
     let umid = Umid::claim(params.umid.as_deref(), params.uml_dir.as_deref())?;
     let outcome = machine::boot(config(params, words.join(" "))?, may_reboot, Some(&umid), None);
     drop(umid);
     outcome
 }
 
-/// A machine without the disk that was asked for would be another machine; without a network it is one with its cable
-/// pulled.
-fn refuse_missing_devices(words: &[String]) -> Result<(), String> {
+/// A machine without a network is one with its cable pulled.
+fn tell_missing_devices(words: &[String]) {
     for word in words {
-        if word.starts_with("ubd") {
-            return Err(format!(
-                "{word}: disks are not in this version; use rootfstype=hostfs rootflags=FOLDER or initrd=FILE"
-            ));
-        }
         eprintln!("ruml: {word}: not in this version, ignored");
     }
-    Ok(())
 }
 
-fn config(params: Params, cmdline: String) -> Result<Config, String> {
+/// As User-Mode Linux: the first disk is the file `root_fs` where nothing else is said.
+const DEFAULT_DISK: &str = "root_fs";
+
+fn config(mut params: Params, cmdline: String) -> Result<Config, String> {
+    if needs_default_disk(&params) {
+        params.disks.word("ubd0", DEFAULT_DISK)?;
+    }
     let initrd = params.initrd.as_deref().map(|p| machine::read_initrd(Path::new(p))).transpose()?;
     let root = root(&params)?;
+    let disks = params.disks.finish();
     let in_archive = matches!(root, Root::Initramfs);
     let path =
         if in_archive { Some(params.rdinit.unwrap_or_else(|| "/init".to_owned())) } else { params.init };
@@ -49,6 +49,7 @@ fn config(params: Params, cmdline: String) -> Result<Config, String> {
         ncpus: params.ncpus.unwrap_or_else(machine::default_ncpus),
         hostname: params.hostname.unwrap_or_else(|| "(none)".to_owned()),
         cmdline,
+        disks,
         root,
         root_ro: params.read_only.unwrap_or(false),
         initrd,
@@ -72,12 +73,22 @@ fn root(params: &Params) -> Result<Root, String> {
         }
         None if params.initrd.is_some() => Ok(Root::Initramfs),
         Some(_) if params.initrd.is_some() => Ok(Root::Initramfs),
-        Some(device) => Err(format!(
-            "root={device}: there is no such disk. Disks (ubdN=) are not in this version; \
-             use rootfstype=hostfs rootflags=FOLDER or initrd=FILE"
-        )),
-        None => Err("no root file system: use rootfstype=hostfs rootflags=FOLDER or initrd=FILE".to_owned()),
+        None if params.disks.devices.iter().all(|d| d.index != 0) => {
+            Err("no root file system: use ubd0=IMAGE, rootfstype=hostfs rootflags=FOLDER, or initrd=FILE"
+                .to_owned())
+        }
+        device => Ok(Root::Disk {
+            device: device.unwrap_or("98:0").to_owned(),
+            fs_type: params.rootfstype.clone(),
+            flags: params.rootflags.clone().unwrap_or_default(),
+        }),
     }
+}
+
+fn needs_default_disk(params: &Params) -> bool {
+    let elsewhere = params.initrd.is_some() || params.rootfstype.as_deref() == Some("hostfs");
+    let given = params.disks.devices.iter().any(|d| d.index == 0);
+    !elsewhere && !given && Path::new(DEFAULT_DISK).exists()
 }
 
 /// Console 0's channel: `fd:IN,fd:OUT`, `fd:N`, `null`; by default standard input and output.

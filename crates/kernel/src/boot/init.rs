@@ -11,6 +11,7 @@ use abi::resource::Rlimit;
 use abi::signal::SigSet;
 
 use super::{Config, First, Outcome, Stdio, power, root};
+use crate::block::{self, ubd::Ubd};
 use crate::sched::{self, SchedAttr};
 use crate::signal::{SigAltStackState, SigHand};
 use crate::task::{self, Cred, Process, Task, TaskParts, current, pid, run::user_task};
@@ -18,12 +19,14 @@ use crate::tty::{Tty, console::Console, stdio};
 use crate::vfs::{File, FilesStruct, FsStruct, Path};
 
 /// Makes process 1 and lets it boot the rest.
-pub(super) fn start(config: Config) -> core::result::Result<(), String> {
+pub(super) fn start(config: Config, disks: Vec<Ubd>) -> core::result::Result<(), String> {
     let fs = root::rootfs().map_err(|e| format!("cannot make the root file system: {e}"))?;
     let init =
         new_process(None, fs, b"swapper").map_err(|e| format!("cannot make the first process: {e}"))?;
     let task = init.clone();
     sched::spawn_kernel_task(&init, move || {
+        block::init();
+        disks.into_iter().for_each(block::ubd::add);
         if let Err(message) = boot(&task, config) {
             power::panic(&message);
         }

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 pub use cmdline::{Params, parse_size};
 pub use power::{Outcome, init_exited, machine_cmdline, memory_size, panic, power_off};
 
+use crate::block::ubd::{self, UbdConfig};
 use crate::syscall::CallSet;
 use crate::{printk, sched, time};
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub hostname: String,
     /// What /proc/cmdline shows.
     pub cmdline: String,
+    /// `ubdN=`: disks.
+    pub disks: Vec<UbdConfig>,
     /// The root file system.
     pub root: Root,
     /// Mounted read-only at first (`ro`).
@@ -63,6 +66,15 @@ pub enum Root {
     HostCow(PathBuf),
     /// A host folder itself.
     Host(PathBuf),
+    /// A file system on a disk: `root=`, `rootfstype=`, `rootflags=`.
+    Disk {
+        /// As `root=` names it.
+        device: String,
+        /// Types to try, with commas between; without it all that are known.
+        fs_type: Option<String>,
+        /// Mount options.
+        flags: String,
+    },
     /// The initial archive stays the root.
     Initramfs,
 }
@@ -122,9 +134,11 @@ pub enum Stdio {
 ///
 /// # Errors
 /// What the host lacks, in words for the user; errors of the guest are outcomes.
-pub fn run(config: Config) -> Result<Outcome, String> {
+pub fn run(mut config: Config) -> Result<Outcome, String> {
     time::since_boot();
     printk::set_console_level(config.loglevel);
+    let disks = std::mem::take(&mut config.disks);
+    let disks = disks.into_iter().map(ubd::open).collect::<Result<Vec<_>, _>>()?;
     host::machine::init(host::machine::Config { ncpus: config.ncpus, ..Default::default() })?;
     time::init();
     crate::task::sys::set_hostname(config.hostname.as_bytes());
@@ -136,7 +150,7 @@ pub fn run(config: Config) -> Result<Outcome, String> {
     crate::pr_info!("Kernel command line: {}", config.cmdline);
     let vcpus = sched::start(config.ncpus);
     root::register_filesystems();
-    init::start(config)?;
+    init::start(config, disks)?;
     let outcome = power::wait();
     sched::stop();
     for vcpu in vcpus {

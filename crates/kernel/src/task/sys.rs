@@ -102,6 +102,8 @@ pub fn sysinfo(info: UserPtr<Sysinfo>) -> Result<()> {
         freeram: memory.free,
         sharedram: memory.shared,
         bufferram: crate::mm::filemap::reclaim::buffers(),
+        totalswap: crate::block::swap::total(),
+        freeswap: crate::block::swap::total(),
         procs: u16::try_from(procs).unwrap_or(u16::MAX),
         mem_unit: 1,
         ..Sysinfo::default()

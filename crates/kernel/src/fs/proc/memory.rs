@@ -8,11 +8,7 @@ use crate::mm::{filemap, oom, overcommit};
 use crate::task::pid;
 
 pub(super) fn files() -> Vec<Arc<Tree>> {
-    vec![
-        text("meminfo", meminfo),
-        text("vmstat", vmstat),
-        text("swaps", || "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
-    ]
+    vec![text("meminfo", meminfo), text("vmstat", vmstat), text("swaps", crate::block::swap::proc_lines)]
 }
 
 /// Resident memory of all processes, bytes: anonymous, and of files and shared memory.
@@ -53,8 +49,9 @@ pub(super) fn meminfo() -> String {
     line("Inactive(file)", cached);
     line("Unevictable", 0);
     line("Mlocked", 0);
-    line("SwapTotal", 0);
-    line("SwapFree", 0);
+    let swap = crate::block::swap::total();
+    line("SwapTotal", swap);
+    line("SwapFree", swap);
     line("Dirty", filemap::writeback::dirty_bytes());
     line("Writeback", filemap::writeback::writeback_bytes());
     line("AnonPages", anon);
