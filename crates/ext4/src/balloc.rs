@@ -143,7 +143,7 @@ impl Allocator {
     }
 
     /// Freed blocks wait for a commit.
-    fn pending(&self) -> bool {
+    pub(crate) fn has_pending_frees(&self) -> bool {
         self.0.counters.lock().pending > 0
     }
 }
@@ -230,7 +230,7 @@ pub(crate) fn load(fs: &Filesystem) -> Result<()> {
 /// Whether an operation that failed should be tried again after freed blocks have become usable: commits then. The
 /// caller holds no handle.
 pub(crate) fn retry_after_commit(fs: &Filesystem, error: Errno, tries: &mut u32) -> bool {
-    if error != ENOSPC || *tries >= 3 || !fs.balloc.pending() {
+    if error != ENOSPC || *tries >= 3 || !fs.balloc.has_pending_frees() {
         return false;
     }
     *tries += 1;

@@ -23,6 +23,9 @@ mod dir;
 mod extent;
 mod fallocate;
 mod features;
+mod fs;
+mod geometry;
+mod group;
 mod groups;
 mod ialloc;
 mod indirect;
@@ -33,10 +36,11 @@ mod log;
 mod map;
 mod namei;
 mod nodes;
+mod options;
 mod orphan;
 mod ranges;
 mod seek;
-mod super_;
+mod superblock;
 pub mod sync;
 mod trim;
 mod truncate;
@@ -54,7 +58,9 @@ pub use log::{Level, Log, NoLog};
 pub use map::{Create, Extent, ExtentState};
 pub use namei::{NewInode, RenameFlags};
 pub use seek::FiemapExtent;
-pub use super_::{DataMode, ErrorsMode, Filesystem, Geometry, MountOptions, StatFs};
+pub use fs::{Filesystem, StatFs};
+pub use geometry::Geometry;
+pub use options::{DataMode, ErrorsMode, MountOptions};
 
 /// What every fallible operation returns. A damaged structure is `EUCLEAN` (EFSCORRUPTED), a wrong checksum `EBADMSG`
 /// (EFSBADCRC).

@@ -69,7 +69,7 @@ impl Filesystem {
             return Ok(inode);
         }
         let state = self.read_inode(ino, unlinked)?;
-        let inode = Arc::new(Inode { fs: self.clone(), ino, state: sync::RwLock::new(state) });
+        let inode = Arc::new(Inode { fs: self.clone(), ino, state: sync::RwLock::new(state), data: Default::default() });
         shard.map.lock().insert(ino, Arc::downgrade(&inode));
         Ok(inode)
     }
@@ -81,7 +81,7 @@ impl Filesystem {
         if self.inodes.get(ino).is_some() {
             return Err(self.corrupted("new_inode", ino, 0, format_args!("allocated inode is in use")));
         }
-        let inode = Arc::new(Inode { fs: self.clone(), ino, state: sync::RwLock::new(state) });
+        let inode = Arc::new(Inode { fs: self.clone(), ino, state: sync::RwLock::new(state), data: Default::default() });
         shard.map.lock().insert(ino, Arc::downgrade(&inode));
         Ok(inode)
     }
