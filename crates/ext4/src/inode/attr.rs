@@ -61,6 +61,7 @@ impl InodeState {
             xattrs: Vec::new(),
             data: Default::default(),
             orphan: Orphan::No,
+            linkable: false,
         }
     }
 
