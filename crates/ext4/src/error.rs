@@ -33,6 +33,14 @@ pub(crate) struct ErrorRecord {
     pub last: Option<ErrorPlace>,
 }
 
+impl ErrorRecord {
+    /// Counts an error that has no place.
+    pub(crate) fn note(&mut self) {
+        self.count = self.count.saturating_add(1);
+        self.new = self.new.saturating_add(1);
+    }
+}
+
 /// Per mount.
 pub(crate) struct Errors {
     mode: parking_lot::Mutex<ErrorsMode>,

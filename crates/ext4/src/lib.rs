@@ -1,7 +1,8 @@
 //! ext2, ext3 and ext4 with JBD2, over a [`BlockDevice`]. No kernel types: the caller brings a device, a place for
 //! log lines, and, where it is not plain threads, a [`sync::Platform`] to sleep on.
 //!
-//! Where is what: on-disk structures `layout`; mount, statfs and errors `super_`; inodes in memory `inode`; names
+//! Where is what: on-disk structures `layout`; mount `mount`, statfs and sync `fs`, `errors=` `error`,
+//! the superblock `geometry` and `superblock`, group descriptors `group`; inodes in memory `inode`; names
 //! `namei` over `dir`; unlinked and half truncated inodes `orphan`; allocation `balloc`, `ialloc`; the block map of a
 //! file `map` over `extent` and `indirect`; contents `data`; attributes `xattr`; metadata blocks in memory `buffer`;
 //! transactions `journal`.
@@ -20,9 +21,13 @@ mod csum;
 mod data;
 mod device;
 mod dir;
+mod error;
 mod extent;
 mod fallocate;
 mod features;
+mod fs;
+mod geometry;
+mod group;
 mod groups;
 mod ialloc;
 mod indirect;
@@ -31,12 +36,14 @@ mod inode;
 mod journal;
 mod log;
 mod map;
+mod mount;
 mod namei;
 mod nodes;
+mod options;
 mod orphan;
 mod ranges;
 mod seek;
-mod super_;
+mod superblock;
 pub mod sync;
 mod trim;
 mod truncate;
@@ -47,15 +54,17 @@ pub use buffer::{Buffer, BufferCache};
 pub use device::{BlockDevice, FileDevice, MemoryDevice};
 pub use dir::readdir::DirEntry;
 pub use features::{Compat, Features, Incompat, RoCompat};
+pub use fs::{Filesystem, StatFs};
+pub use geometry::Geometry;
 pub use inode::{Inode, InodeState, SetAttr, Stat};
 pub use journal::{Handle, Tid, Transactions};
 pub use layout::inode::InodeFlags;
 pub use log::{Level, Log, NoLog};
 pub use map::{Create, Extent, ExtentState};
 pub use namei::{NewInode, RenameFlags};
+pub use options::{DataMode, ErrorsMode, MountOptions};
 pub use seek::FiemapExtent;
-pub use super_::{DataMode, ErrorsMode, Filesystem, Geometry, MountOptions, StatFs};
 
 /// What every fallible operation returns. A damaged structure is `EUCLEAN` (EFSCORRUPTED), a wrong checksum `EBADMSG`
 /// (EFSBADCRC).
-pub type Result<T> = abi::Result<T>;
+pub type Result<T, E = abi::Errno> = abi::Result<T, E>;

@@ -191,6 +191,7 @@ impl Filesystem {
             xattrs,
             data: Default::default(),
             orphan: Orphan::No,
+            linkable: false,
         })
     }
 
