@@ -91,6 +91,7 @@ fn run_command(init: &Arc<Task>, command: Command, files: [Arc<File>; 3], tty: O
         match task::wait::reap_any() {
             Ok((pid, status)) if pid == tgid => {
                 let code = if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) };
+                crate::fs::shutdown();
                 return power::power_off(Outcome::Exit(code));
             }
             Ok(_) => {}

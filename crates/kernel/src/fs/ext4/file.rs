@@ -79,7 +79,7 @@ impl FileOps for RegularFile {
         Ok(done)
     }
 
-    fn seek(&self, _file: &File, pos: u64, offset: i64, whence: u32) -> Result<u64> {
+    fn seek(&self, file: &File, pos: u64, offset: i64, whence: u32) -> Result<u64> {
         let size = self.cache.size();
         let base = match whence {
             SEEK_DATA | SEEK_HOLE => {
@@ -89,8 +89,8 @@ impl FileOps for RegularFile {
                 }
                 // Blocks are known once they are allocated.
                 self.cache.write_back(0, u64::MAX)?;
-                let inode = &Node::of(_file.inode()).inode;
-                return if whence == SEEK_DATA { inode.seek_data(from) } else { inode.seek_hole(from) };
+                let inode = &Node::of(file.inode()).inode;
+                return if whence == SEEK_DATA { inode.seek_data(from, size) } else { inode.seek_hole(from, size) };
             }
             SEEK_SET => 0,
             SEEK_CUR => pos as i64,
@@ -150,7 +150,8 @@ impl FileOps for RegularFile {
             return Err(abi::errno::EFBIG);
         }
         node.volume.changed();
-        let change = || node.inode.fallocate(mode, offset, len);
+        let privileged = node.volume.may_use_reserve(&file.cred);
+        let change = || node.inode.fallocate(mode, offset, len, privileged).map(drop);
         match mode & !FALLOC_FL_KEEP_SIZE {
             0 => {
                 // What is dirty has its place first, so that the library's length is the file's.

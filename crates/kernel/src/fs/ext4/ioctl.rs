@@ -9,6 +9,7 @@ use abi::ioctl::*;
 use ext4::{InodeFlags, SetAttr};
 
 use super::Volume;
+use super::absent::Trim as _;
 use super::node::Node;
 use crate::task::{capable, current};
 use crate::uaccess::UserPtr;
@@ -132,7 +133,7 @@ fn fiemap(file: &File, node: &Node, arg: u64) -> Result<()> {
     if !count_only {
         let list = UserPtr::<FiemapExtent>::new(arg.wrapping_add(size_of::<Fiemap>() as u64));
         for (i, extent) in extents.iter().enumerate() {
-            list.at(i as u64).write(&FiemapExtent {
+            list.at(i).write(&FiemapExtent {
                 fe_logical: extent.logical,
                 fe_physical: extent.physical,
                 fe_length: extent.length,

@@ -10,6 +10,7 @@
 //! Locks: the VFS's (rwsem of directories and files) → the page cache's `io` → the library's own. INODE_TABLE guards the
 //! table of inodes; MOUNTED (sleeping) the list of volumes.
 
+mod absent;
 mod acl;
 mod data;
 mod dir;
@@ -369,7 +370,8 @@ fn commit_loop(ctx: &KThreadCtx, volume: &Weak<Volume>) {
 
 /// The machine ends: every volume is left clean on its disk, whoever still has files open.
 pub fn shutdown() {
-    for volume in volumes() {
+    // What was mounted last may lie in a file of what was mounted before.
+    for volume in volumes().into_iter().rev() {
         if volume.fs.is_read_only() || *volume.frozen.lock() {
             continue;
         }

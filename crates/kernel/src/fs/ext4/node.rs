@@ -7,16 +7,16 @@ use abi::Result;
 use abi::cred::{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH};
 use abi::errno::*;
 use abi::fcntl::OpenFlags;
-use abi::mount::MS_SYNCHRONOUS;
 use abi::stat::{makedev, major, minor};
 use abi::time::{NSEC_PER_SEC, Timespec};
 use ext4::{InodeFlags, RenameFlags};
 
+use super::absent::Xattrs as _;
 use super::acl::{self, Acl};
 use super::data::Contents;
 use super::dir::DirFile;
 use super::file::RegularFile;
-use super::{Volume, volume_of};
+use super::Volume;
 use crate::mm::filemap::{Kind, PageCache};
 use crate::sync::{SpinLock, rank};
 use crate::task::{Cred, current};
@@ -337,19 +337,19 @@ impl InodeOps for Node {
         self.volume.changed();
         let target = Node::of(target);
         target.removable()?;
-        self.inode.link(name, &target.inode)
+        self.inode.link(&target.inode, name, tick())
     }
 
     fn unlink(&self, _: &Arc<Inode>, name: &[u8], inode: &Arc<Inode>) -> Result<()> {
         self.names_removable()?;
         Node::of(inode).removable()?;
-        self.inode.unlink(name)
+        self.inode.unlink(name, tick())
     }
 
     fn rmdir(&self, _: &Arc<Inode>, name: &[u8], inode: &Arc<Inode>) -> Result<()> {
         self.names_removable()?;
         Node::of(inode).removable()?;
-        self.inode.rmdir(name)
+        self.inode.rmdir(name, tick())
     }
 
     fn rename(
@@ -369,7 +369,7 @@ impl InodeOps for Node {
             Node::of(new_dir).names_removable()?;
             Node::of(target).removable()?;
         }
-        self.inode.rename(old_name, &Node::of(new_dir).inode, new_name, flags)
+        self.inode.rename(old_name, &Node::of(new_dir).inode, new_name, flags, tick())
     }
 
     fn tmpfile(&self, dir: &Arc<Inode>, new: &NewInode) -> Result<Arc<Inode>> {
@@ -385,7 +385,7 @@ impl InodeOps for Node {
             (FileType::Dir, _) => Ok(Box::new(DirFile)),
             (FileType::Regular, Some(cache)) => {
                 let append_only = self.inode.flags().contains(InodeFlags::APPEND);
-                let writes = flags.is_write();
+                let writes = flags.writable();
                 if append_only && (writes && !flags.contains(OpenFlags::APPEND) || flags.contains(OpenFlags::TRUNC)) {
                     return Err(EPERM);
                 }
