@@ -14,13 +14,19 @@
 pub mod layout;
 
 mod balloc;
+mod bitmap;
 mod buffer;
 mod csum;
 mod data;
 mod device;
 mod dir;
 mod extent;
+mod fallocate;
 mod features;
+mod fs;
+mod geometry;
+mod group;
+mod groups;
 mod ialloc;
 mod indirect;
 mod inline;
@@ -29,11 +35,18 @@ mod journal;
 mod log;
 mod map;
 mod namei;
+mod nodes;
+mod options;
 mod orphan;
 pub mod recording;
 mod super_;
+mod ranges;
+mod seek;
+mod superblock;
 pub mod sync;
 mod trim;
+mod truncate;
+mod writeback;
 mod xattr;
 
 pub use buffer::{Buffer, BufferCache};
@@ -46,7 +59,10 @@ pub use layout::inode::InodeFlags;
 pub use log::{Level, Log, NoLog};
 pub use map::{Create, Extent, ExtentState};
 pub use namei::{NewInode, RenameFlags};
-pub use super_::{DataMode, ErrorsMode, Filesystem, Geometry, MountOptions, StatFs};
+pub use seek::FiemapExtent;
+pub use fs::{Filesystem, StatFs};
+pub use geometry::Geometry;
+pub use options::{DataMode, ErrorsMode, MountOptions};
 
 /// What every fallible operation returns. A damaged structure is `EUCLEAN` (EFSCORRUPTED), a wrong checksum `EBADMSG`
 /// (EFSBADCRC).

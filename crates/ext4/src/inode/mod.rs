@@ -1,7 +1,15 @@
-//! Inodes in memory.
+//! Inodes in memory: the fields, their lock, and what they mean. `disk` reads and writes them, `cache` keeps one
+//! [`Inode`] a number and deletes unlinked ones, `attr` is stat and chmod and the like.
 
-use crate::layout::inode::{I_BLOCK_SIZE, InodeFlags};
-use crate::{Filesystem, Handle, Result, sync};
+mod attr;
+pub(crate) mod cache;
+pub(crate) mod disk;
+
+use crate::fs::Filesystem;
+use crate::layout::inode::{I_BLOCK_SIZE, InodeFlags, ROOT_INO};
+use crate::orphan::Orphan;
+use crate::{Result, sync};
+use abi::errno::{ENOENT, ENOTDIR};
 use abi::time::Timespec;
 use std::sync::Arc;
 
@@ -49,6 +57,8 @@ pub struct InodeState {
     pub xattrs: Vec<u8>,
     /// Delayed allocation, preallocation: `data` and `balloc`'s state in memory.
     pub(crate) data: crate::data::DataState,
+    /// Where a crash would find the inode if it is unlinked or half truncated.
+    pub(crate) orphan: Orphan,
 }
 
 /// stat(2)'s view of an inode.
@@ -114,6 +124,77 @@ pub struct Inode {
     pub(crate) fs: Arc<Filesystem>,
     pub(crate) ino: u32,
     pub(crate) state: sync::RwLock<InodeState>,
+    /// What `data` keeps for the contents.
+    pub(crate) data: crate::data::FileData,
+}
+
+/// Bits of `i_mode` that give the type.
+pub(crate) const S_IFMT: u16 = 0o170000;
+pub(crate) const S_IFIFO: u16 = 0o010000;
+pub(crate) const S_IFCHR: u16 = 0o020000;
+pub(crate) const S_IFDIR: u16 = 0o040000;
+pub(crate) const S_IFBLK: u16 = 0o060000;
+pub(crate) const S_IFREG: u16 = 0o100000;
+pub(crate) const S_IFLNK: u16 = 0o120000;
+pub(crate) const S_IFSOCK: u16 = 0o140000;
+
+impl InodeState {
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.mode & S_IFMT == S_IFDIR
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.mode & S_IFMT == S_IFREG
+    }
+
+    /// Whether it is a symbolic link.
+    pub fn is_symlink(&self) -> bool {
+        self.mode & S_IFMT == S_IFLNK
+    }
+
+    /// Whether `i_block` has the target of the symbolic link itself.
+    pub(crate) fn is_fast_symlink(&self, block_size: usize) -> bool {
+        let attributes = if self.file_acl != 0 { block_size as u64 / 512 } else { 0 };
+        self.is_symlink()
+            && self.size < I_BLOCK_SIZE as u64
+            && !self.flags.contains(InodeFlags::INLINE_DATA)
+            && self.blocks <= attributes
+    }
+
+    /// Whether `i_block` maps blocks, by extents or not.
+    pub(crate) fn has_block_map(&self, block_size: usize) -> bool {
+        matches!(self.mode & S_IFMT, S_IFREG | S_IFDIR | S_IFLNK)
+            && !self.flags.contains(InodeFlags::INLINE_DATA)
+            && !self.is_fast_symlink(block_size)
+    }
+
+    /// Whether the contents are in the inode.
+    pub fn is_inline(&self) -> bool {
+        self.flags.contains(InodeFlags::INLINE_DATA)
+    }
+
+    /// ENOTDIR for anything but a directory, ENOENT for one that is deleted.
+    pub(crate) fn check_dir(&self) -> Result<()> {
+        match (self.is_dir(), self.links) {
+            (false, _) => Err(ENOTDIR),
+            (true, 0) => Err(ENOENT),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes a change of the inode at `now`.
+    pub(crate) fn touch(&mut self, now: Timespec) {
+        self.ctime = now;
+        self.version = self.version.wrapping_add(1);
+    }
+
+    /// Notes a change of a directory's entries at `now`.
+    pub(crate) fn touch_entries(&mut self, now: Timespec) {
+        self.mtime = now;
+        self.touch(now);
+    }
 }
 
 impl Inode {
@@ -132,9 +213,13 @@ impl Inode {
         crate::csum::inode_seed(self.fs.geometry.csum_seed, self.ino, state.generation)
     }
 
-    /// Writes the fields into the inode's table block, in `handle`'s transaction (one credit).
-    pub(crate) fn store(&self, state: &InodeState, handle: &mut Handle) -> Result<()> {
-        let _ = (state, handle);
-        Err(abi::errno::ENOSYS)
+    /// A copy of the fields, for the curious.
+    pub fn snapshot(&self) -> InodeState {
+        self.state.read().clone()
+    }
+
+    /// Whether it is the root directory.
+    pub(crate) fn is_root(&self) -> bool {
+        self.ino == ROOT_INO
     }
 }
