@@ -33,6 +33,14 @@ pub(crate) struct ErrorRecord {
     pub last: Option<ErrorPlace>,
 }
 
+impl ErrorRecord {
+    /// Counts an error that has no place.
+    pub(crate) fn note(&mut self) {
+        self.count = self.count.saturating_add(1);
+        self.new = self.new.saturating_add(1);
+    }
+}
+
 /// Per mount.
 pub(crate) struct Errors {
     mode: parking_lot::Mutex<ErrorsMode>,
@@ -79,7 +87,9 @@ impl Filesystem {
             (0, 0) => self.log.log(Level::Critical, format_args!("error: {place}: {text}")),
             (0, _) => self.log.log(Level::Critical, format_args!("error: {place}: block {block}: {text}")),
             (_, 0) => self.log.log(Level::Critical, format_args!("error: {place}: inode #{ino}: {text}")),
-            _ => self.log.log(Level::Critical, format_args!("error: {place}: inode #{ino}: block {block}: {text}")),
+            _ => self
+                .log
+                .log(Level::Critical, format_args!("error: {place}: inode #{ino}: block {block}: {text}")),
         }
         let mut name = [0u8; 32];
         let len = place.len().min(31);
@@ -106,7 +116,8 @@ impl Filesystem {
 
     /// Brings an error that was found meanwhile to the superblock on the device.
     pub(crate) fn write_pending_error(&self) {
-        if !self.errors.pending.load(Ordering::Relaxed) || !self.errors.pending.swap(false, Ordering::Acquire) {
+        if !self.errors.pending.load(Ordering::Relaxed) || !self.errors.pending.swap(false, Ordering::Acquire)
+        {
             return;
         }
         if let Err(errno) = self.write_super() {

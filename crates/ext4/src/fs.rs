@@ -115,10 +115,7 @@ impl Filesystem {
         let mut tries = 0;
         loop {
             match operation() {
-                Err(abi::errno::ENOSPC) if tries < 2 && self.balloc.has_pending_frees() => {
-                    tries += 1;
-                    self.transactions.commit_now(true)?;
-                }
+                Err(errno) if balloc::retry_after_commit(self, errno, &mut tries) => {}
                 result => return result,
             }
         }

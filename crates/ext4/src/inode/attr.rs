@@ -61,6 +61,7 @@ impl InodeState {
             xattrs: Vec::new(),
             data: Default::default(),
             orphan: Orphan::No,
+            linkable: false,
         }
     }
 
@@ -108,7 +109,7 @@ impl Inode {
         Stat {
             ino: self.ino,
             mode: state.mode,
-            links: state.links as u16,
+            links: state.links,
             uid: state.uid,
             gid: state.gid,
             rdev: state.rdev(),

@@ -3,7 +3,7 @@
 //!
 //! Locks: `loading` (sleeping; a load holds it over its read, so that two never make two) → a shard's map (short).
 
-use super::{Inode, InodeState};
+use super::{Inode, InodeState, S_IFMT};
 use crate::fs::Filesystem;
 use crate::layout::inode::ROOT_INO;
 use crate::{Result, data, ialloc, orphan, sync, xattr};
@@ -40,6 +40,19 @@ impl InodeCache {
     }
 }
 
+impl Inode {
+    fn new(fs: &Arc<Filesystem>, ino: u32, state: InodeState) -> Arc<Inode> {
+        let kind = state.mode & S_IFMT;
+        Arc::new(Inode {
+            fs: fs.clone(),
+            ino,
+            kind,
+            state: sync::RwLock::new(state),
+            data: Default::default(),
+        })
+    }
+}
+
 impl Filesystem {
     /// The root directory.
     pub fn root(self: &Arc<Self>) -> Result<Arc<Inode>> {
@@ -69,7 +82,7 @@ impl Filesystem {
             return Ok(inode);
         }
         let state = self.read_inode(ino, unlinked)?;
-        let inode = Arc::new(Inode { fs: self.clone(), ino, state: sync::RwLock::new(state), data: Default::default() });
+        let inode = Inode::new(self, ino, state);
         shard.map.lock().insert(ino, Arc::downgrade(&inode));
         Ok(inode)
     }
@@ -81,7 +94,7 @@ impl Filesystem {
         if self.inodes.get(ino).is_some() {
             return Err(self.corrupted("new_inode", ino, 0, format_args!("allocated inode is in use")));
         }
-        let inode = Arc::new(Inode { fs: self.clone(), ino, state: sync::RwLock::new(state), data: Default::default() });
+        let inode = Inode::new(self, ino, state);
         shard.map.lock().insert(ino, Arc::downgrade(&inode));
         Ok(inode)
     }
@@ -123,7 +136,8 @@ impl Drop for Inode {
             if let Err(errno) = delete(self, &mut state)
                 && errno != ESTALE
             {
-                fs.log.log(crate::Level::Warning, format_args!("inode #{ino}: could not be deleted: {errno}"));
+                fs.log
+                    .log(crate::Level::Warning, format_args!("inode #{ino}: could not be deleted: {errno}"));
             }
         }
         data::dropped(self, &mut state);

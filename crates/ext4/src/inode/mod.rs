@@ -6,7 +6,7 @@ pub(crate) mod cache;
 pub(crate) mod disk;
 
 use crate::fs::Filesystem;
-use crate::layout::inode::{I_BLOCK_SIZE, InodeFlags, ROOT_INO};
+use crate::layout::inode::{I_BLOCK_SIZE, InodeFlags};
 use crate::orphan::Orphan;
 use crate::{Result, sync};
 use abi::errno::{ENOENT, ENOTDIR};
@@ -59,6 +59,8 @@ pub struct InodeState {
     pub(crate) data: crate::data::DataState,
     /// Where a crash would find the inode if it is unlinked or half truncated.
     pub(crate) orphan: Orphan,
+    /// Made by O_TMPFILE: may get its first name.
+    pub(crate) linkable: bool,
 }
 
 /// stat(2)'s view of an inode.
@@ -123,6 +125,8 @@ pub struct SetAttr {
 pub struct Inode {
     pub(crate) fs: Arc<Filesystem>,
     pub(crate) ino: u32,
+    /// The type's bits of the mode: they never change.
+    kind: u16,
     pub(crate) state: sync::RwLock<InodeState>,
     /// What `data` keeps for the contents.
     pub(crate) data: crate::data::FileData,
@@ -218,8 +222,8 @@ impl Inode {
         self.state.read().clone()
     }
 
-    /// Whether it is the root directory.
-    pub(crate) fn is_root(&self) -> bool {
-        self.ino == ROOT_INO
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == S_IFDIR
     }
 }
