@@ -40,6 +40,7 @@ struct Counters {
 }
 
 /// Per-mount state.
+#[derive(Clone)]
 pub(crate) struct Allocator(Arc<Shared>);
 
 struct Shared {

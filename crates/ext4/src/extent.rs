@@ -188,7 +188,7 @@ fn sane(node: &[u8]) -> bool {
 
 /// Checks a node as it comes from the device: header, order, no overlap, physical blocks inside the file system
 /// (`first..end`). Says what is wrong.
-pub fn check(node: &[u8], first: u64, end: u64) -> Result<(), &'static str> {
+pub fn check(node: &[u8], first: u64, end: u64) -> core::result::Result<(), &'static str> {
     if !sane(node) {
         return Err("bad extent header");
     }

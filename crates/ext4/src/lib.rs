@@ -23,6 +23,7 @@ mod device;
 mod dir;
 mod error;
 mod extent;
+mod fallocate;
 mod features;
 mod fs;
 mod geometry;
@@ -42,8 +43,11 @@ mod options;
 mod orphan;
 mod ranges;
 mod superblock;
+mod seek;
 pub mod sync;
 mod trim;
+mod truncate;
+mod writeback;
 mod xattr;
 
 pub use buffer::{Buffer, BufferCache};
@@ -59,6 +63,7 @@ pub use log::{Level, Log, NoLog};
 pub use map::{Create, Extent, ExtentState};
 pub use namei::{NewInode, RenameFlags};
 pub use options::{DataMode, ErrorsMode, MountOptions};
+pub use seek::FiemapExtent;
 
 /// What every fallible operation returns. A damaged structure is `EUCLEAN` (EFSCORRUPTED), a wrong checksum `EBADMSG`
 /// (EFSBADCRC).

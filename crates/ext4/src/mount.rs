@@ -98,7 +98,11 @@ impl Filesystem {
         let journal_blocks = journal.as_ref().map_or(0, |map| u64::from(map.blocks()));
         let transactions = match journal {
             Some(map) => {
-                let journal_options = JournalOptions { barrier: options.barrier, ..JournalOptions::default() };
+                let journal_options = JournalOptions {
+                    checksum: if geometry.features.metadata_csum() { 3 } else { 0 },
+                    wide: geometry.features.incompat.contains(Incompat::BIT64),
+                    barrier: options.barrier,
+                };
                 Transactions::with_journal(cache.clone(), log.clone(), map, &journal_options)?
             }
             None => Transactions::without_journal(cache.clone(), log.clone()),

@@ -109,7 +109,7 @@ impl Inode {
         Stat {
             ino: self.ino,
             mode: state.mode,
-            links: state.links as u16,
+            links: state.links,
             uid: state.uid,
             gid: state.gid,
             rdev: state.rdev(),

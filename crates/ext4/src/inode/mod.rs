@@ -128,6 +128,8 @@ pub struct Inode {
     /// The type's bits of the mode: they never change.
     kind: u16,
     pub(crate) state: sync::RwLock<InodeState>,
+    /// What `data` keeps for the contents.
+    pub(crate) data: crate::data::FileData,
 }
 
 /// Bits of `i_mode` that give the type.
