@@ -15,7 +15,7 @@ use crate::layout::superblock::STATE_ERROR;
 use crate::layout::{U32, inode::RawInode};
 use crate::log::Level;
 use crate::map::ExtentState;
-use crate::{Result, data, map, sync};
+use crate::{Result, map, sync, truncate};
 use hashbrown::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use zerocopy::{FromBytes, IntoBytes};
@@ -323,7 +323,7 @@ impl Filesystem {
         }
         if state.has_block_map(self.geometry.block_size) {
             let size = state.size;
-            data::truncate_locked(&inode, &mut state, size)?;
+            truncate::truncate_locked(&inode, &mut state, size)?;
         }
         let mut handle = self.begin(4)?;
         remove(&inode, &mut state, &mut handle)?;

@@ -256,6 +256,7 @@ impl Inode {
         if state.is_file() && state.size > i32::MAX as u64 {
             fs.note_large_file(handle)?;
         }
+        self.data.note(handle.tid(), new);
         let (buffer, offset) = fs.inode_place(self.ino)?;
         let size = fs.geometry.inode_size;
         orphan::with_dtime(fs, self.ino, state, |dtime| {
