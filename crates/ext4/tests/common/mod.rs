@@ -25,7 +25,7 @@ pub const KINDS: &[(&str, &[&str])] = &[
     ("ext4-uninit-bg", &["-t", "ext4", "-O", "^metadata_csum,uninit_bg", "-b", "1024"]),
     ("ext4-nocsum", &["-t", "ext4", "-O", "^metadata_csum"]),
     ("ext4-nojournal", &["-t", "ext4", "-O", "^has_journal"]),
-    ("ext4-noextent", &["-t", "ext4", "-O", "^extent", "-b", "1024"]),
+    ("ext4-noextent", &["-t", "ext4", "-O", "^extent,^64bit", "-b", "1024"]),
     ("ext4-noflex", &["-t", "ext4", "-O", "^flex_bg", "-b", "1024"]),
     ("ext4-meta-bg", &["-t", "ext4", "-O", "meta_bg,^resize_inode", "-b", "1024"]),
     ("ext4-sparse2", &["-t", "ext4", "-O", "sparse_super2,^resize_inode", "-b", "1024"]),
@@ -178,12 +178,18 @@ pub fn directory(mode: u16) -> NewInode {
     NewInode { mode: 0o040000 | mode, ..file(0) }
 }
 
-/// Writes all of a file.
+/// Writes a range, as a page cache would: whole blocks, what is around the range read before.
 pub fn write(inode: &Inode, offset: u64, data: &[u8]) -> Result<()> {
+    let block = inode.filesystem().geometry().block_size as u64;
     let end = offset + data.len() as u64;
-    inode.reserve(offset, data.len() as u64)?;
     let size = inode.stat().size.max(end);
-    inode.write_back(offset, &[data], size)
+    let start = offset / block * block;
+    let stop = end.next_multiple_of(block).min(size);
+    let mut bytes = vec![0; (stop - start) as usize];
+    inode.read_at(start, &mut bytes)?;
+    bytes[(offset - start) as usize..][..data.len()].copy_from_slice(data);
+    inode.reserve(start, bytes.len() as u64)?;
+    inode.write_back(start, &[&bytes], size)
 }
 
 /// All of a file.
