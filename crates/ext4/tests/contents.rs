@@ -1,12 +1,12 @@
 //! Contents of files: against models, against debugfs, and e2fsck after each scenario.
 
-mod common;
+mod image;
 
 use abi::fcntl::{
     FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
     FALLOC_FL_ZERO_RANGE,
 };
-use common::{Image, Random, new_file, now, write};
+use image::{Image, Random, new_file, now, write};
 
 /// What mke2fs makes, of every kind.
 const KINDS: &[&str] = &[
