@@ -5,12 +5,14 @@ mod acl;
 pub(crate) mod block;
 mod entries;
 
+use crate::features::Compat;
 use crate::inode::{Inode, InodeState};
 use crate::layout::inode::InodeFlags;
 use crate::layout::xattr::XATTR_MAGIC;
 use crate::{Filesystem, Handle, Result, orphan};
 use abi::errno::{E2BIG, EEXIST, EINVAL, ENODATA, ENOSPC, EOPNOTSUPP, ERANGE};
 use entries::{Attr, Value};
+use std::sync::atomic::Ordering;
 
 /// `e_name_index` and the prefix it stands for. An exact name has no rest.
 const NAMESPACES: &[(u8, &[u8], bool)] = &[
@@ -168,6 +170,16 @@ pub(crate) fn release(inode: &Inode, state: &mut InodeState, handle: &mut Handle
     block::release(inode, state, handle)
 }
 
+/// Says in the superblock that there are attributes (one credit).
+fn note_feature(fs: &Filesystem, handle: &mut Handle) -> Result<()> {
+    let ext_attr = Compat::EXT_ATTR.bits();
+    let has = |bits: u32| bits & ext_attr != 0;
+    if has(fs.geometry.features.compat.bits()) || fs.xattr_blocks.noted.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    fs.update_super(handle, |raw| raw.feature_compat.set(raw.feature_compat.get() | ext_attr))
+}
+
 /// Deletes values whose last user is gone. The caller holds no handle and no inode.
 pub(crate) fn reap(fs: &Filesystem) {
     let dying = std::mem::take(&mut *fs.xattr_dying.lock());
@@ -277,6 +289,7 @@ impl Inode {
                 set_inode_attrs(state, &own)?;
             }
             block::write(self, state, &mut handle, &shared)?;
+            note_feature(&self.fs, &mut handle)?;
             old.as_ref().map_or(Ok(()), |old| release_value(self, &mut handle, &old.value))
         })();
         if result.is_err() && state.file_acl == before.1 {
