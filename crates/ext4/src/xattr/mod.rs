@@ -135,10 +135,12 @@ fn value_inode(inode: &Inode, ino: u32) -> Result<std::sync::Arc<Inode>> {
     Ok(holder)
 }
 
-/// One user of a value in an inode of its own is gone (one credit, six for the last). The count is in `i_ctime` (high
-/// half) and `i_version` (low).
-fn release_value(inode: &Inode, handle: &mut Handle, value: &Value) -> Result<()> {
-    let Value::Inode { ino, .. } = value else { return Ok(()) };
+/// `inode` has no use for a value in an inode of its own any more (one credit, six for the last user). The count is in
+/// `i_ctime` (high half) and `i_version` (low); the value's blocks were counted among those of each user.
+fn release_value(inode: &Inode, user: &mut InodeState, handle: &mut Handle, value: &Value) -> Result<()> {
+    let Value::Inode { ino, len, .. } = value else { return Ok(()) };
+    let blocks = inode.fs.blocks_for(u64::from(*len)) << (inode.fs.geometry.block_bits - 9);
+    user.blocks = user.blocks.saturating_sub(blocks);
     let holder = value_inode(inode, *ino)?;
     let mut state = holder.state.write();
     let count = (state.ctime.tv_sec as u64) << 32 | state.version & 0xffff_ffff;
@@ -161,11 +163,11 @@ pub(crate) fn release(inode: &Inode, state: &mut InodeState, handle: &mut Handle
     if state.file_acl != 0 {
         // Values of a shared block have one user for the block.
         for attr in block::read(inode, state)? {
-            release_value(inode, handle, &attr.value)?;
+            release_value(inode, state, handle, &attr.value)?;
         }
     }
     for attr in inode_attrs(inode, state)? {
-        release_value(inode, handle, &attr.value)?;
+        release_value(inode, state, handle, &attr.value)?;
     }
     block::release(inode, state, handle)
 }
@@ -290,7 +292,7 @@ impl Inode {
             }
             block::write(self, state, &mut handle, &shared)?;
             note_feature(&self.fs, &mut handle)?;
-            old.as_ref().map_or(Ok(()), |old| release_value(self, &mut handle, &old.value))
+            old.as_ref().map_or(Ok(()), |old| release_value(self, state, &mut handle, &old.value))
         })();
         if result.is_err() && state.file_acl == before.1 {
             state.xattrs = before.0;
