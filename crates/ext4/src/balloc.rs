@@ -143,7 +143,7 @@ impl Allocator {
     }
 
     /// Freed blocks wait for a commit.
-    fn pending(&self) -> bool {
+    pub(crate) fn has_pending_frees(&self) -> bool {
         self.0.counters.lock().pending > 0
     }
 }
@@ -164,6 +164,18 @@ impl Shared {
         let rel = block.saturating_sub(self.first_data_block);
         let per = u64::from(self.blocks_per_group);
         ((rel / per) as usize, (rel % per) as u32)
+    }
+
+    /// A run of blocks, group by group: (group, offset in it, first block, blocks).
+    fn parts(&self, first: u64, count: u32) -> impl Iterator<Item = (usize, u32, u64, u32)> {
+        let (mut at, end) = (first, first + u64::from(count));
+        std::iter::from_fn(move || {
+            let (index, offset) = self.locate(at);
+            let part = (end - at).min(u64::from(self.blocks_per_group - offset)) as u32;
+            let block = at;
+            at += u64::from(part);
+            (part > 0).then_some((index, offset, block, part))
+        })
     }
 
     /// Makes blocks of one group free in memory. `counted`: they weren't counted as available.
@@ -230,7 +242,7 @@ pub(crate) fn load(fs: &Filesystem) -> Result<()> {
 /// Whether an operation that failed should be tried again after freed blocks have become usable: commits then. The
 /// caller holds no handle.
 pub(crate) fn retry_after_commit(fs: &Filesystem, error: Errno, tries: &mut u32) -> bool {
-    if error != ENOSPC || *tries >= 3 || !fs.balloc.pending() {
+    if error != ENOSPC || *tries >= 3 || !fs.balloc.has_pending_frees() {
         return false;
     }
     *tries += 1;
@@ -310,7 +322,8 @@ pub(crate) fn claim_ahead(
     }
     shared.drop_window(&cell.window);
     let ahead = ahead.min(WINDOW_MAX);
-    let roomy = shared.allowed(&shared.counters.lock(), Need::User) > 4 * (u64::from(want) + u64::from(ahead));
+    let roomy =
+        shared.allowed(&shared.counters.lock(), Need::User) > 4 * (u64::from(want) + u64::from(ahead));
     if ahead == 0 || !roomy {
         return claim(fs, goal, want, follow, need);
     }
@@ -332,7 +345,10 @@ pub(crate) fn discard_window(inode: &Inode) {
 
 /// Gives claimed blocks back that were not marked.
 pub(crate) fn unclaim(fs: &Filesystem, first: u64, count: u32) {
-    fs.balloc.0.release_blocks(first, count, true);
+    let shared = &fs.balloc.0;
+    for (_, _, block, part) in shared.parts(first, count) {
+        shared.release_blocks(block, part, true);
+    }
 }
 
 fn search(fs: &Filesystem, goal: u64, want: u32, follow: bool) -> Result<Option<(u64, u32)>> {
@@ -418,20 +434,18 @@ impl Longer for Option<(usize, usize)> {
     }
 }
 
-/// Writes down that claimed blocks are in use (two credits).
+/// Writes down that claimed blocks are in use (two credits for each group they touch).
 pub(crate) fn mark_used(fs: &Filesystem, handle: &mut Handle, first: u64, count: u32) -> Result<()> {
-    let (index, offset) = fs.balloc.0.locate(first);
-    let group = fs.balloc.0.groups.get(index).ok_or(EIO)?;
-    group.change(fs, handle, index as u32, offset, count, true)
+    let shared = &fs.balloc.0;
+    for (index, offset, _, part) in shared.parts(first, count) {
+        let group = shared.groups.get(index).ok_or(EIO)?;
+        group.change(fs, handle, index as u32, offset, part, true)?;
+    }
+    Ok(())
 }
 
 /// One block for a structure near `goal`, marked used (two credits).
-pub(crate) fn allocate_metadata(
-    fs: &Filesystem,
-    handle: &mut Handle,
-    goal: u64,
-    need: Need,
-) -> Result<u64> {
+pub(crate) fn allocate_metadata(fs: &Filesystem, handle: &mut Handle, goal: u64, need: Need) -> Result<u64> {
     let (block, count) = claim(fs, goal, 1, false, need)?;
     if let Err(error) = mark_used(fs, handle, block, count) {
         unclaim(fs, block, count);
@@ -475,17 +489,23 @@ pub(crate) fn free(
         return Ok(());
     }
     if !fs.valid_blocks(block, count) {
-        return Err(fs.corrupted("free blocks", 0, block, format_args!("{count} blocks outside the file system")));
+        return Err(fs.corrupted(
+            "free blocks",
+            0,
+            block,
+            format_args!("{count} blocks outside the file system"),
+        ));
     }
-    let end = block + u64::from(count);
-    let mut at = block;
-    while at < end {
-        let (index, first) = shared.locate(at);
+    for (index, first, at, part) in shared.parts(block, count) {
         let group = shared.groups.get(index).ok_or(EIO)?;
-        let part = (end - at).min(u64::from(shared.blocks_per_group - first)) as u32;
         let desc = fs.group_desc(index as u32)?;
         if crate::groups::is_group_metadata(&fs.geometry, index as u32, &desc, first, part) {
-            return Err(fs.corrupted("free blocks", 0, at, format_args!("{part} blocks of the group's metadata")));
+            return Err(fs.corrupted(
+                "free blocks",
+                0,
+                at,
+                format_args!("{part} blocks of the group's metadata"),
+            ));
         }
         // Memory's bitmap must have been loaded while the disk's still had the blocks.
         group.with_map(fs, index as u32, |_| ())?;
@@ -496,7 +516,6 @@ pub(crate) fn free(
             }
         }
         give_back(fs, handle, at, part);
-        at += u64::from(part);
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::inode::{Inode, InodeState};
 use crate::layout::inode::InodeFlags;
 use crate::map::{self, ExtentState};
 use crate::ranges::RangeSet;
+pub(crate) use crate::truncate::truncate_locked;
 use crate::{Result, inline, sync};
 use abi::errno::{EFBIG, ENOSPC};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -107,6 +108,28 @@ fn metadata_for(inode: &Inode, state: &InodeState, holes: &RangeSet) -> u64 {
     } else {
         count / (block_size / 4) + 4 * holes.pieces() as u64
     }
+}
+
+/// The inode goes out of memory.
+pub(crate) fn dropped(inode: &Inode, state: &mut InodeState) {
+    inode.settle(state, 0, u64::MAX);
+    balloc::discard_window(inode);
+}
+
+/// Writes one block of data of a regular file under `handle`: to its place, or into the journal if that is where the
+/// file's data goes.
+pub(crate) fn write_block(
+    fs: &crate::Filesystem,
+    handle: &mut crate::Handle,
+    state: &InodeState,
+    pblk: u64,
+    block: &[u8],
+) -> Result<()> {
+    if fs.options.read().data == crate::DataMode::Journal || state.flags.contains(InodeFlags::JOURNAL_DATA) {
+        let buffer = fs.cache.get_zeroed(pblk)?;
+        return handle.create(&buffer, |data| data.copy_from_slice(block));
+    }
+    fs.device.write(pblk << fs.geometry.block_bits, &[block])
 }
 
 impl Inode {

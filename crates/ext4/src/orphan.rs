@@ -69,7 +69,12 @@ impl Orphans {
 
 /// Runs `store` with what the inode's `i_dtime` must be: its deletion time, or the next of the list, which can't
 /// change meanwhile.
-pub(crate) fn with_dtime<R>(fs: &Filesystem, ino: u32, state: &InodeState, store: impl FnOnce(u32) -> R) -> R {
+pub(crate) fn with_dtime<R>(
+    fs: &Filesystem,
+    ino: u32,
+    state: &InodeState,
+    store: impl FnOnce(u32) -> R,
+) -> R {
     if state.orphan != Orphan::List {
         return store(state.dtime);
     }
@@ -205,7 +210,8 @@ impl OrphanFile {
             if tail.magic.get() != ORPHAN_BLOCK_MAGIC {
                 return Err(bad(extent.pblk, "orphan file block: bad magic"));
             }
-            if geometry.features.metadata_csum() && file.checksum(extent.pblk, entries) != tail.checksum.get() {
+            if geometry.features.metadata_csum() && file.checksum(extent.pblk, entries) != tail.checksum.get()
+            {
                 return Err(fs.bad_checksum("init_orphan_info", ino, extent.pblk));
             }
             file.blocks.push(extent.pblk);

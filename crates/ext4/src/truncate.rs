@@ -23,22 +23,10 @@ pub(crate) fn truncate_locked(inode: &Inode, state: &mut InodeState, size: u64) 
     if state.flags.contains(InodeFlags::INLINE_DATA) {
         return inline::truncate(inode, state, size, &mut handle);
     }
-    if !has_map(fs, state) {
+    if !state.has_block_map(fs.geometry.block_size) {
         return inode.store(state, &mut handle);
     }
     remove_blocks(inode, state, &mut handle, fs.blocks_for(size), u64::MAX)
-}
-
-/// Whether `i_block` holds a map at all: not for devices, pipes and symbolic links in the inode.
-fn has_map(fs: &Filesystem, state: &InodeState) -> bool {
-    match state.mode & 0o170_000 {
-        0o100_000 | 0o040_000 => true,
-        0o120_000 => {
-            let acl = if state.file_acl != 0 { 1 << (fs.geometry.block_bits - 9) } else { 0 };
-            map::has_extents(state) || state.blocks > acl
-        }
-        _ => false,
-    }
 }
 
 /// Frees the blocks of `from..to`, and stores the inode; on a handle with the credits of one step.

@@ -44,7 +44,13 @@ impl InodeCache {
 impl Inode {
     fn new(fs: &Arc<Filesystem>, ino: u32, state: InodeState) -> Arc<Inode> {
         let kind = state.mode & S_IFMT;
-        Arc::new(Inode { fs: fs.clone(), ino, kind, state: sync::RwLock::new(state), data: Default::default() })
+        Arc::new(Inode {
+            fs: fs.clone(),
+            ino,
+            kind,
+            state: sync::RwLock::new(state),
+            data: Default::default(),
+        })
     }
 }
 
@@ -133,7 +139,8 @@ impl Drop for Inode {
             if let Err(errno) = delete(self, &mut state)
                 && errno != ESTALE
             {
-                fs.log.log(crate::Level::Warning, format_args!("inode #{ino}: could not be deleted: {errno}"));
+                fs.log
+                    .log(crate::Level::Warning, format_args!("inode #{ino}: could not be deleted: {errno}"));
             }
         }
         balloc::discard_window(self);
