@@ -166,6 +166,18 @@ impl Shared {
         ((rel / per) as usize, (rel % per) as u32)
     }
 
+    /// A run of blocks, group by group: (group, offset in it, first block, blocks).
+    fn parts(&self, first: u64, count: u32) -> impl Iterator<Item = (usize, u32, u64, u32)> {
+        let (mut at, end) = (first, first + u64::from(count));
+        std::iter::from_fn(move || {
+            let (index, offset) = self.locate(at);
+            let part = (end - at).min(u64::from(self.blocks_per_group - offset)) as u32;
+            let block = at;
+            at += u64::from(part);
+            (part > 0).then_some((index, offset, block, part))
+        })
+    }
+
     /// Makes blocks of one group free in memory. `counted`: they weren't counted as available.
     fn release_blocks(&self, block: u64, count: u32, counted: bool) {
         let (index, first) = self.locate(block);
@@ -333,7 +345,10 @@ pub(crate) fn discard_window(inode: &Inode) {
 
 /// Gives claimed blocks back that were not marked.
 pub(crate) fn unclaim(fs: &Filesystem, first: u64, count: u32) {
-    fs.balloc.0.release_blocks(first, count, true);
+    let shared = &fs.balloc.0;
+    for (_, _, block, part) in shared.parts(first, count) {
+        shared.release_blocks(block, part, true);
+    }
 }
 
 fn search(fs: &Filesystem, goal: u64, want: u32, follow: bool) -> Result<Option<(u64, u32)>> {
@@ -419,11 +434,14 @@ impl Longer for Option<(usize, usize)> {
     }
 }
 
-/// Writes down that claimed blocks are in use (two credits).
+/// Writes down that claimed blocks are in use (two credits for each group they touch).
 pub(crate) fn mark_used(fs: &Filesystem, handle: &mut Handle, first: u64, count: u32) -> Result<()> {
-    let (index, offset) = fs.balloc.0.locate(first);
-    let group = fs.balloc.0.groups.get(index).ok_or(EIO)?;
-    group.change(fs, handle, index as u32, offset, count, true)
+    let shared = &fs.balloc.0;
+    for (index, offset, _, part) in shared.parts(first, count) {
+        let group = shared.groups.get(index).ok_or(EIO)?;
+        group.change(fs, handle, index as u32, offset, part, true)?;
+    }
+    Ok(())
 }
 
 /// One block for a structure near `goal`, marked used (two credits).
@@ -478,12 +496,8 @@ pub(crate) fn free(
             format_args!("{count} blocks outside the file system"),
         ));
     }
-    let end = block + u64::from(count);
-    let mut at = block;
-    while at < end {
-        let (index, first) = shared.locate(at);
+    for (index, first, at, part) in shared.parts(block, count) {
         let group = shared.groups.get(index).ok_or(EIO)?;
-        let part = (end - at).min(u64::from(shared.blocks_per_group - first)) as u32;
         let desc = fs.group_desc(index as u32)?;
         if crate::groups::is_group_metadata(&fs.geometry, index as u32, &desc, first, part) {
             return Err(fs.corrupted(
@@ -502,7 +516,6 @@ pub(crate) fn free(
             }
         }
         give_back(fs, handle, at, part);
-        at += u64::from(part);
     }
     Ok(())
 }

@@ -65,6 +65,7 @@ pub use map::{Create, Extent, ExtentState};
 pub use namei::{NewInode, RenameFlags};
 pub use options::{DataMode, ErrorsMode, MountOptions};
 pub use seek::FiemapExtent;
+pub use xattr::XattrFlags;
 
 /// What every fallible operation returns. A damaged structure is `EUCLEAN` (EFSCORRUPTED), a wrong checksum `EBADMSG`
 /// (EFSBADCRC).

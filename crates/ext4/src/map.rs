@@ -294,7 +294,8 @@ pub(crate) fn insert(
             return Err(EFBIG);
         }
         while rest.len > 0 {
-            let piece = Run { len: rest.len.min(extent::MAX_LEN - u32::from(rest.unwritten)), ..rest };
+            let limit = extent::MAX_LEN.min(fs.geometry.blocks_per_group) - u32::from(rest.unwritten);
+            let piece = Run { len: rest.len.min(limit), ..rest };
             let mut old = Vec::new();
             let done = if has_extents(state) {
                 editing!(inode, state, handle, need, |root, nodes| Tree { root, nodes }.set(piece, &mut old))?
@@ -325,7 +326,7 @@ pub(crate) fn insert(
 /// bitmap; the inode.
 pub(crate) fn insert_credits(state: &InodeState) -> usize {
     let depth = if has_extents(state) { usize::from(extent::tree_depth(&state.block)) } else { 2 };
-    (depth + 1) * 4 + 2 + 3
+    (depth + 1) * 4 + 4 + 3
 }
 
 /// Marks the mapped blocks of `lblk`..+`len` as written or not: one extent, with [`insert_credits`]. Returns the blocks

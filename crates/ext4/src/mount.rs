@@ -128,6 +128,8 @@ impl Filesystem {
             log: log.clone(),
             balloc: balloc::Allocator::new(&geometry),
             ialloc: ialloc::Allocator::new(&geometry),
+            xattr_blocks: Default::default(),
+            xattr_dying: Default::default(),
             inodes: InodeCache::new(),
             orphans: Default::default(),
             errors: Errors::new(errors),
