@@ -11,6 +11,7 @@ use crate::{Filesystem, Handle, Result, balloc, csum, sync};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Bytes of the header.
 pub const HEADER: usize = 32;
@@ -24,6 +25,8 @@ const REMEMBERED: usize = 4096;
 pub(crate) struct Blocks {
     change: sync::Mutex<()>,
     by_hash: Mutex<HashMap<u32, u64>>,
+    /// The superblock says that there are attributes, since this mount.
+    pub noted: AtomicBool,
 }
 
 fn get(bytes: &[u8], at: usize) -> u32 {

@@ -5,12 +5,14 @@ mod acl;
 pub(crate) mod block;
 mod entries;
 
+use crate::features::Compat;
 use crate::inode::{Inode, InodeState};
 use crate::layout::inode::InodeFlags;
 use crate::layout::xattr::XATTR_MAGIC;
 use crate::{Filesystem, Handle, Result, orphan};
 use abi::errno::{E2BIG, EEXIST, EINVAL, ENODATA, ENOSPC, EOPNOTSUPP, ERANGE};
 use entries::{Attr, Value};
+use std::sync::atomic::Ordering;
 
 /// `e_name_index` and the prefix it stands for. An exact name has no rest.
 const NAMESPACES: &[(u8, &[u8], bool)] = &[
@@ -133,10 +135,12 @@ fn value_inode(inode: &Inode, ino: u32) -> Result<std::sync::Arc<Inode>> {
     Ok(holder)
 }
 
-/// One user of a value in an inode of its own is gone (one credit, six for the last). The count is in `i_ctime` (high
-/// half) and `i_version` (low).
-fn release_value(inode: &Inode, handle: &mut Handle, value: &Value) -> Result<()> {
-    let Value::Inode { ino, .. } = value else { return Ok(()) };
+/// `inode` has no use for a value in an inode of its own any more (one credit, six for the last user). The count is in
+/// `i_ctime` (high half) and `i_version` (low); the value's blocks were counted among those of each user.
+fn release_value(inode: &Inode, user: &mut InodeState, handle: &mut Handle, value: &Value) -> Result<()> {
+    let Value::Inode { ino, len, .. } = value else { return Ok(()) };
+    let blocks = inode.fs.blocks_for(u64::from(*len)) << (inode.fs.geometry.block_bits - 9);
+    user.blocks = user.blocks.saturating_sub(blocks);
     let holder = value_inode(inode, *ino)?;
     let mut state = holder.state.write();
     let count = (state.ctime.tv_sec as u64) << 32 | state.version & 0xffff_ffff;
@@ -159,13 +163,23 @@ pub(crate) fn release(inode: &Inode, state: &mut InodeState, handle: &mut Handle
     if state.file_acl != 0 {
         // Values of a shared block have one user for the block.
         for attr in block::read(inode, state)? {
-            release_value(inode, handle, &attr.value)?;
+            release_value(inode, state, handle, &attr.value)?;
         }
     }
     for attr in inode_attrs(inode, state)? {
-        release_value(inode, handle, &attr.value)?;
+        release_value(inode, state, handle, &attr.value)?;
     }
     block::release(inode, state, handle)
+}
+
+/// Says in the superblock that there are attributes (one credit).
+fn note_feature(fs: &Filesystem, handle: &mut Handle) -> Result<()> {
+    let ext_attr = Compat::EXT_ATTR.bits();
+    let has = |bits: u32| bits & ext_attr != 0;
+    if has(fs.geometry.features.compat.bits()) || fs.xattr_blocks.noted.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    fs.update_super(handle, |raw| raw.feature_compat.set(raw.feature_compat.get() | ext_attr))
 }
 
 /// Deletes values whose last user is gone. The caller holds no handle and no inode.
@@ -277,7 +291,8 @@ impl Inode {
                 set_inode_attrs(state, &own)?;
             }
             block::write(self, state, &mut handle, &shared)?;
-            old.as_ref().map_or(Ok(()), |old| release_value(self, &mut handle, &old.value))
+            note_feature(&self.fs, &mut handle)?;
+            old.as_ref().map_or(Ok(()), |old| release_value(self, state, &mut handle, &old.value))
         })();
         if result.is_err() && state.file_acl == before.1 {
             state.xattrs = before.0;
