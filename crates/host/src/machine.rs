@@ -1,8 +1,7 @@
 //! One-time preparation of the host: checks, the first stub, the pool of fresh ones, and the thread that reaps.
 
-use crate::lockdown::Ruleset;
 use crate::stub::zygote;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 
 /// How to prepare the host.
@@ -12,30 +11,24 @@ pub struct Config {
     pub ncpus: usize,
     /// Fresh stubs kept ready for exec.
     pub pool: usize,
-    /// What the helper threads keep to.
-    pub rules: Option<Arc<Ruleset>>,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { ncpus: 1, pool: 2, rules: None }
+        Config { ncpus: 1, pool: 2 }
     }
 }
 
 /// Checks the host and starts the helpers; once. An error says exactly what the host lacks, and how to get it.
 pub fn init(config: Config) -> Result<(), String> {
     raise_descriptor_limit();
-    // What is read of the host's own files is read before they are out of reach.
-    let _ = (crate::cpu::cpuinfo(), crate::cpu::caches(), huge_pages());
     // Before any thread is pinned, or the first stub and all after it would be too.
     let _ = crate::place::places();
     let (tell, told) = mpsc::channel();
-    let rules = config.rules.clone();
     // Stubs are children of this thread, which must not end before the program: their deaths' signal hangs on it.
     let reaper = thread::Builder::new().name("ruml-reaper".into()).spawn(move || {
         crate::place::unpin();
-        // The first stub is a process outside the rules; this thread has nothing to open after it.
-        let started = zygote::start().and_then(|()| enter(rules.as_deref()));
+        let started = zygote::start();
         let ok = started.is_ok();
         let _ = tell.send(started);
         if ok {
@@ -47,11 +40,8 @@ pub fn init(config: Config) -> Result<(), String> {
     told.recv().map_err(|_| "the reaper thread has died".to_string())??;
     let pool = config.pool;
     if pool > 0 {
-        let rules = config.rules;
         let keeper = thread::Builder::new().name("ruml-pool".into()).spawn(move || {
             crate::place::unpin();
-            // What was possible on one thread is on the other.
-            let _ = enter(rules.as_deref());
             crate::place::unhurried();
             zygote::keep_pool(pool)
         });
@@ -60,8 +50,9 @@ pub fn init(config: Config) -> Result<(), String> {
     Ok(())
 }
 
-fn enter(rules: Option<&Ruleset>) -> Result<(), String> {
-    rules.map_or(Ok(()), |rules| rules.enter().map_err(|e| format!("landlock_restrict_self: {e}")))
+/// Reads what is told of the host in files that the machine will not have at hand: before Landlock, if there will be.
+pub fn learn() {
+    let _ = (crate::cpu::cpuinfo(), crate::cpu::caches(), huge_pages());
 }
 
 /// Makes [`init`] take the host for one that refuses process_vm_readv(2), as some containers do, so that guest memory is

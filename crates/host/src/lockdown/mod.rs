@@ -3,10 +3,10 @@
 //! - `landlock.rs`: of the host's files only the folders that the guest is shown, and /proc.
 //! - `seccomp.rs`: only the host calls that this program needs; no exec, no fork, no ptrace, no new executable memory.
 //!
-//! Landlock holds for a thread and those it starts, so it comes before vCPUs are started ([`Ruleset::enter`], in the
-//! helper threads too); seccomp holds for all threads at once and comes right before the first guest program
-//! ([`seal`]), when the terminal and what else needs a fork is set up. Stub processes are outside: the first one is
-//! started before either, and has a stricter filter of its own.
+//! Landlock holds for a thread and those it starts, and a process inside has no access to the memory of one outside: so
+//! it comes first of all, and the stub processes are inside ([`Ruleset::enter`]). seccomp holds for all threads at once
+//! and comes right before the first guest program ([`seal`]), when the terminal and what else needs a fork is set up; the
+//! first stub has been started by then, and stubs have a stricter filter of their own.
 
 mod landlock;
 mod seccomp;

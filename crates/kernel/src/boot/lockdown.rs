@@ -1,16 +1,25 @@
 //! What of the host the machine keeps once it runs: the folders that it shows, and nothing else.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use host::lockdown::{Policy, Ruleset};
 
 use super::{Config, Root};
 
-/// The rules for files, made before anything is given up; none with the lockdown off. The inner error says why this host
-/// has none.
-pub(super) fn rules(config: &Config) -> Option<Result<Ruleset, String>> {
-    Some(Ruleset::new(&policy(config)?))
+/// Keeps the calling thread, and all that it starts, to the files that the machine shows. Before any thread is started.
+pub(super) fn enter(config: &Config) -> Result<(), String> {
+    let Some(policy) = policy(config) else {
+        crate::pr_info!("lockdown: off");
+        return Ok(());
+    };
+    host::machine::learn();
+    match Ruleset::new(&policy) {
+        Ok(rules) => rules.enter().map_err(|e| format!("landlock_restrict_self: {e}")),
+        Err(why) => {
+            crate::pr_info!("lockdown: host files stay as open as the user has them: {why}");
+            Ok(())
+        }
+    }
 }
 
 fn policy(config: &Config) -> Option<Policy> {
@@ -30,16 +39,6 @@ fn policy(config: &Config) -> Option<Policy> {
         policy.write.push(PathBuf::from(text.strip_suffix(",append").unwrap_or(text)));
     }
     Some(policy)
-}
-
-/// Keeps the calling thread, and all that it starts, to the rules.
-pub(super) fn enter(rules: Option<Result<Arc<Ruleset>, String>>) -> Result<(), String> {
-    match rules {
-        None => crate::pr_info!("lockdown: off"),
-        Some(Ok(rules)) => rules.enter().map_err(|e| format!("landlock_restrict_self: {e}"))?,
-        Some(Err(why)) => crate::pr_info!("lockdown: host files stay as open as the user has them: {why}"),
-    }
-    Ok(())
 }
 
 /// Gives up all host calls that are not needed, right before the first program.

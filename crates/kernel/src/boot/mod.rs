@@ -20,7 +20,6 @@ mod root;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 pub use cmdline::{Params, parse_size};
 pub use power::{Outcome, init_exited, machine_cmdline, memory_size, panic, power_off};
@@ -164,12 +163,10 @@ pub struct Channel {
 pub fn run(mut config: Config) -> Result<Outcome, String> {
     time::since_boot();
     printk::set_console_level(config.loglevel);
-    let rules = lockdown::rules(&config);
-    let rules = rules.map(|rules| rules.map(Arc::new));
-    let helpers = rules.as_ref().and_then(|rules| rules.as_ref().ok()).cloned();
     let disks = std::mem::take(&mut config.disks);
     let disks = disks.into_iter().map(ubd::open).collect::<Result<Vec<_>, _>>()?;
-    host::machine::init(host::machine::Config { ncpus: config.ncpus, rules: helpers, ..Default::default() })?;
+    lockdown::enter(&config)?;
+    host::machine::init(host::machine::Config { ncpus: config.ncpus, ..Default::default() })?;
     time::init();
     crate::task::sys::set_hostname(config.hostname.as_bytes());
     power::set_machine(config.mem, &config.cmdline, config.panic_timeout);
@@ -178,7 +175,6 @@ pub fn run(mut config: Config) -> Result<Outcome, String> {
     }
     crate::pr_info!("ruml {} on {} vCPUs", env!("CARGO_PKG_VERSION"), config.ncpus);
     crate::pr_info!("Kernel command line: {}", config.cmdline);
-    lockdown::enter(rules)?;
     let vcpus = sched::start(config.ncpus);
     root::register_filesystems();
     init::start(config, disks)?;
