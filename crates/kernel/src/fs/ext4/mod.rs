@@ -59,7 +59,7 @@ pub fn register() {
         register_filesystem(fs_type);
     }
     ext4::sync::set_platform(&platform::Fibers);
-    oom::register_shrinker(oom::Shrinker { held: buffer_bytes, shrink: shrink_buffers });
+    oom::register_shrinker(oom::Shrinker { held: buffer_bytes, shrink: shrink_buffers, in_call: false });
 }
 
 /// A mounted file system.
