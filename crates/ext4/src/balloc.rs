@@ -322,7 +322,8 @@ pub(crate) fn claim_ahead(
     }
     shared.drop_window(&cell.window);
     let ahead = ahead.min(WINDOW_MAX);
-    let roomy = shared.allowed(&shared.counters.lock(), Need::User) > 4 * (u64::from(want) + u64::from(ahead));
+    let roomy =
+        shared.allowed(&shared.counters.lock(), Need::User) > 4 * (u64::from(want) + u64::from(ahead));
     if ahead == 0 || !roomy {
         return claim(fs, goal, want, follow, need);
     }
@@ -444,12 +445,7 @@ pub(crate) fn mark_used(fs: &Filesystem, handle: &mut Handle, first: u64, count:
 }
 
 /// One block for a structure near `goal`, marked used (two credits).
-pub(crate) fn allocate_metadata(
-    fs: &Filesystem,
-    handle: &mut Handle,
-    goal: u64,
-    need: Need,
-) -> Result<u64> {
+pub(crate) fn allocate_metadata(fs: &Filesystem, handle: &mut Handle, goal: u64, need: Need) -> Result<u64> {
     let (block, count) = claim(fs, goal, 1, false, need)?;
     if let Err(error) = mark_used(fs, handle, block, count) {
         unclaim(fs, block, count);
@@ -493,13 +489,23 @@ pub(crate) fn free(
         return Ok(());
     }
     if !fs.valid_blocks(block, count) {
-        return Err(fs.corrupted("free blocks", 0, block, format_args!("{count} blocks outside the file system")));
+        return Err(fs.corrupted(
+            "free blocks",
+            0,
+            block,
+            format_args!("{count} blocks outside the file system"),
+        ));
     }
     for (index, first, at, part) in shared.parts(block, count) {
         let group = shared.groups.get(index).ok_or(EIO)?;
         let desc = fs.group_desc(index as u32)?;
         if crate::groups::is_group_metadata(&fs.geometry, index as u32, &desc, first, part) {
-            return Err(fs.corrupted("free blocks", 0, at, format_args!("{part} blocks of the group's metadata")));
+            return Err(fs.corrupted(
+                "free blocks",
+                0,
+                at,
+                format_args!("{part} blocks of the group's metadata"),
+            ));
         }
         // Memory's bitmap must have been loaded while the disk's still had the blocks.
         group.with_map(fs, index as u32, |_| ())?;

@@ -10,8 +10,8 @@ use crate::inode::{Inode, InodeState};
 use crate::layout::inode::InodeFlags;
 use crate::map::{self, ExtentState};
 use crate::ranges::RangeSet;
-use crate::{Result, inline, sync};
 pub(crate) use crate::truncate::truncate_locked;
+use crate::{Result, inline, sync};
 use abi::errno::{EFBIG, ENOSPC};
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -87,7 +87,9 @@ impl Filesystem {
             (0, 0) => self.log.log(Level::Critical, format_args!("error: {place}: {text}")),
             (0, _) => self.log.log(Level::Critical, format_args!("error: {place}: block {block}: {text}")),
             (_, 0) => self.log.log(Level::Critical, format_args!("error: {place}: inode #{ino}: {text}")),
-            _ => self.log.log(Level::Critical, format_args!("error: {place}: inode #{ino}: block {block}: {text}")),
+            _ => self
+                .log
+                .log(Level::Critical, format_args!("error: {place}: inode #{ino}: block {block}: {text}")),
         }
         let mut name = [0u8; 32];
         let len = place.len().min(31);
@@ -114,7 +116,8 @@ impl Filesystem {
 
     /// Brings an error that was found meanwhile to the superblock on the device.
     pub(crate) fn write_pending_error(&self) {
-        if !self.errors.pending.load(Ordering::Relaxed) || !self.errors.pending.swap(false, Ordering::Acquire) {
+        if !self.errors.pending.load(Ordering::Relaxed) || !self.errors.pending.swap(false, Ordering::Acquire)
+        {
             return;
         }
         if let Err(errno) = self.write_super() {

@@ -508,9 +508,13 @@ impl<N: NodesMut> Tree<'_, N> {
     /// The node at `level` begins at `start` now: says so in the indexes above.
     fn rekey(&mut self, path: &Path, level: usize, start: u32) -> Result<()> {
         for step in path.steps[..level].iter().rev() {
-            let same = self.edit_if(step.block, |node| key(node, step.at) != start, |node| {
-                set_key(node, step.at, start);
-            })?;
+            let same = self.edit_if(
+                step.block,
+                |node| key(node, step.at) != start,
+                |node| {
+                    set_key(node, step.at, start);
+                },
+            )?;
             if same || step.at > 0 {
                 break;
             }
@@ -597,7 +601,8 @@ impl<N: NodesMut> Tree<'_, N> {
         let moved = full.entries - keep;
         let level_depth = (path.depth - level) as u16;
         let mut half = vec![0; ENTRY * moved];
-        self.nodes.read(full.block, |node| half.copy_from_slice(&node[ENTRY * (1 + keep)..][..ENTRY * moved]))?;
+        self.nodes
+            .read(full.block, |node| half.copy_from_slice(&node[ENTRY * (1 + keep)..][..ENTRY * moved]))?;
         let start = get32(&half, 0);
         let right = self.nodes.create(full.block, |node| {
             let usable = node.len() - node.len() % ENTRY;

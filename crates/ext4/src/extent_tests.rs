@@ -108,7 +108,8 @@ fn torture(seed: u64, room: usize) -> u16 {
     let mut model = Model::new();
     let (mut next_pblk, mut deepest) = (1u64 << 33, 0);
     for step in 0..4000 {
-        let (lblk, len) = (random.below(3000) as u32, 1 + random.below(if step % 7 == 0 { 200 } else { 4 }) as u32);
+        let (lblk, len) =
+            (random.below(3000) as u32, 1 + random.below(if step % 7 == 0 { 200 } else { 4 }) as u32);
         let to = lblk + len;
         let op = random.below(if step % 1000 < 600 { 6 } else { 9 });
         let mut tree = Tree { root: &mut root, nodes: &mut nodes };
@@ -119,7 +120,9 @@ fn torture(seed: u64, room: usize) -> u16 {
                 let (mut at, mut old) = (lblk, Vec::new());
                 while at < to {
                     let pblk = next_pblk + u64::from(at - lblk);
-                    let Ok(done) = tree.set(Run { lblk: at, len: to - at, pblk, unwritten }, &mut old) else { break };
+                    let Ok(done) = tree.set(Run { lblk: at, len: to - at, pblk, unwritten }, &mut old) else {
+                        break;
+                    };
                     assert!(done >= 1 && done <= to - at);
                     for n in 0..done {
                         model.insert(at + n, (pblk + u64::from(n), unwritten));
@@ -172,7 +175,8 @@ fn torture(seed: u64, room: usize) -> u16 {
                         }
                     }
                 }
-                let mut blocks: Vec<u64> = old.iter().flat_map(|r| r.pblk..r.pblk + u64::from(r.len)).collect();
+                let mut blocks: Vec<u64> =
+                    old.iter().flat_map(|r| r.pblk..r.pblk + u64::from(r.len)).collect();
                 if failed {
                     model = contents(&root, &nodes);
                 } else {
@@ -244,7 +248,8 @@ fn long_runs_merge_up_to_the_limit() {
 fn hostile_nodes_are_refused() {
     let mut random = Random(77);
     for _ in 0..20_000 {
-        let mut nodes = Memory { blocks: HashMap::new(), next: 1000, room: usize::MAX, corrupt: Cell::new(0) };
+        let mut nodes =
+            Memory { blocks: HashMap::new(), next: 1000, room: usize::MAX, corrupt: Cell::new(0) };
         let mut root = [0; ROOT_LEN];
         init_root(&mut root);
         let mut tree = Tree { root: &mut root, nodes: &mut nodes };
@@ -256,7 +261,8 @@ fn hostile_nodes_are_refused() {
             let mut ids: Vec<u64> = nodes.blocks.keys().copied().collect();
             ids.sort_unstable();
             let which = random.below(ids.len() as u64 + 1) as usize;
-            let node = if which == ids.len() { &mut root[..] } else { nodes.blocks.get_mut(&ids[which]).unwrap() };
+            let node =
+                if which == ids.len() { &mut root[..] } else { nodes.blocks.get_mut(&ids[which]).unwrap() };
             let at = random.below(node.len() as u64) as usize;
             node[at] = random.below(256) as u8;
             // A node is checked when it is read from the device; children must exist.

@@ -12,7 +12,7 @@ use crate::journal::{Handle, Transactions};
 use crate::log::Log;
 use crate::options::{DataMode, MountOptions};
 use crate::orphan::Orphans;
-use crate::{Result, balloc, ialloc, sync};
+use crate::{Result, balloc, ialloc, sync, xattr};
 use abi::errno::{ENODEV, EROFS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -46,6 +46,9 @@ pub struct Filesystem {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) balloc: balloc::Allocator,
     pub(crate) ialloc: ialloc::Allocator,
+    pub(crate) xattr_blocks: crate::xattr::block::Blocks,
+    /// Attribute values whose last user is gone, to be deleted.
+    pub(crate) xattr_dying: parking_lot::Mutex<Vec<Arc<crate::Inode>>>,
     pub(crate) inodes: InodeCache,
     pub(crate) orphans: Orphans,
     pub(crate) errors: Errors,
@@ -131,7 +134,7 @@ impl Filesystem {
     /// statfs(2).
     pub fn statfs(&self) -> StatFs {
         let geometry = &self.geometry;
-        let free = self.balloc.free_blocks();
+        let free = self.balloc.free_blocks().saturating_sub(self.balloc.reserved_blocks());
         let uuid = u128::from_le_bytes(geometry.uuid);
         StatFs {
             block_size: geometry.block_size as u32,
@@ -154,13 +157,21 @@ impl Filesystem {
         if self.is_read_only() {
             return Ok(());
         }
-        self.transactions.commit_now(true)
+        xattr::reap(self);
+        self.transactions.commit_now(true)?;
+        balloc::discard_freed(self);
+        Ok(())
     }
 
     /// Periodic work: commits what is older than `commit=`. `now` in the platform's nanoseconds.
     pub fn tick(&self, now: u64) -> Result<()> {
         self.write_pending_error();
-        if self.is_read_only() { Ok(()) } else { self.transactions.tick(now) }
+        if self.is_read_only() {
+            return Ok(());
+        }
+        xattr::reap(self);
+        balloc::discard_freed(self);
+        self.transactions.tick(now)
     }
 
     /// FIFREEZE: waits for running operations, holds new ones back, and leaves a clean image on the device.

@@ -1,12 +1,12 @@
 //! The fixed facts of a file system: the superblock, checked once so that nothing later divides by zero or points
 //! outside the device.
 
+use crate::Result;
 use crate::csum::crc32c;
 use crate::features::{Compat, Features, INCOMPAT_SUPPORTED, Incompat, RO_COMPAT_SUPPORTED, RoCompat};
 use crate::layout::inode::GOOD_OLD_INODE_SIZE;
 use crate::layout::superblock::{FLAG_UNSIGNED_HASH, RawSuperblock, SUPER_MAGIC};
 use crate::log::{Level, Log};
-use crate::Result;
 use abi::errno::{EBADMSG, EINVAL};
 use zerocopy::IntoBytes;
 
@@ -124,7 +124,8 @@ impl Geometry {
             0 => (GOOD_OLD_INODE_SIZE, 11),
             _ => (usize::from(raw.inode_size.get()), raw.first_ino.get()),
         };
-        let inode_fits = inode_size.is_power_of_two() && (GOOD_OLD_INODE_SIZE..=block_size).contains(&inode_size);
+        let inode_fits =
+            inode_size.is_power_of_two() && (GOOD_OLD_INODE_SIZE..=block_size).contains(&inode_size);
         if !inode_fits || first_ino < 11 {
             return None;
         }
@@ -148,7 +149,9 @@ impl Geometry {
         }
         let groups = (blocks_count - first_data_block).div_ceil(u64::from(blocks_per_group));
         let inodes_count = raw.inodes_count.get();
-        if groups.checked_mul(u64::from(inodes_per_group)) != Some(u64::from(inodes_count)) || inodes_count < first_ino {
+        if groups.checked_mul(u64::from(inodes_per_group)) != Some(u64::from(inodes_count))
+            || inodes_count < first_ino
+        {
             return None;
         }
         let inode_table_blocks = inodes_per_group.div_ceil(inodes_per_block);
@@ -280,7 +283,8 @@ impl Geometry {
         if !has_super {
             return 0;
         }
-        let descs = if self.meta_bg() { self.first_meta_bg.min(self.desc_blocks()) } else { self.desc_blocks() };
+        let descs =
+            if self.meta_bg() { self.first_meta_bg.min(self.desc_blocks()) } else { self.desc_blocks() };
         1 + descs + self.reserved_gdt_blocks
     }
 }
@@ -326,7 +330,10 @@ fn check_features(features: &Features, writable: bool, log: &dyn Log) -> Result<
             [(RoCompat::QUOTA, "quota"), (RoCompat::PROJECT, "project"), (RoCompat::VERITY, "verity")]
         {
             if unwritable.contains(flag) {
-                log.log(Level::Error, format_args!("couldn't mount RDWR: the {name} feature is not supported"));
+                log.log(
+                    Level::Error,
+                    format_args!("couldn't mount RDWR: the {name} feature is not supported"),
+                );
             }
         }
         log.log(
@@ -339,7 +346,10 @@ fn check_features(features: &Features, writable: bool, log: &dyn Log) -> Result<
         return Err(EINVAL);
     }
     if features.ro_compat.contains(RoCompat::METADATA_CSUM.union(RoCompat::GDT_CSUM)) {
-        log.log(Level::Warning, format_args!("metadata_csum and uninit_bg are redundant flags; please run fsck."));
+        log.log(
+            Level::Warning,
+            format_args!("metadata_csum and uninit_bg are redundant flags; please run fsck."),
+        );
     }
     Ok(())
 }

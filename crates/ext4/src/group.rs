@@ -1,5 +1,6 @@
 //! Group descriptors, and which blocks belong to the file system itself.
 
+use crate::Result;
 use crate::buffer::{Buffer, BufferCache};
 use crate::csum::{crc16, crc32c};
 use crate::features::Incompat;
@@ -8,7 +9,6 @@ use crate::geometry::Geometry;
 use crate::journal::Handle;
 use crate::layout::group::{CHECKSUM_OFFSET, GroupDesc};
 use crate::log::{Level, Log};
-use crate::Result;
 use abi::errno::{EBADMSG, EUCLEAN};
 use std::sync::Arc;
 
@@ -77,7 +77,9 @@ pub(crate) fn check(geometry: &Geometry, descs: &[Arc<Buffer>], strict: bool, lo
             if first < low || end.is_none_or(|end| end > high) {
                 log.log(
                     Level::Error,
-                    format_args!("ext4_check_descriptors: {name} for group {group} not in group (block {first})!"),
+                    format_args!(
+                        "ext4_check_descriptors: {name} for group {group} not in group (block {first})!"
+                    ),
                 );
                 return Err(EUCLEAN);
             }
@@ -85,7 +87,9 @@ pub(crate) fn check(geometry: &Geometry, descs: &[Arc<Buffer>], strict: bool, lo
             if first < descs_end && end.is_some_and(|end| end >= geometry.first_data_block) {
                 log.log(
                     Level::Error,
-                    format_args!("ext4_check_descriptors: {name} for group {group} overlaps superblock or descriptors"),
+                    format_args!(
+                        "ext4_check_descriptors: {name} for group {group} overlaps superblock or descriptors"
+                    ),
                 );
                 return Err(EUCLEAN);
             }

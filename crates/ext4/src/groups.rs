@@ -41,11 +41,7 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn new() -> Group {
-        Group {
-            disk: sync::Mutex::new(()),
-            memory: Mutex::new(Memory::Unloaded),
-            free: AtomicU32::new(0),
-        }
+        Group { disk: sync::Mutex::new(()), memory: Mutex::new(Memory::Unloaded), free: AtomicU32::new(0) }
     }
 
     /// About how many blocks are free.
@@ -115,7 +111,12 @@ impl Group {
                 fs.bad_checksum("block bitmap", 0, desc.block_bitmap);
                 None
             } else if !own_metadata(geometry, group, &desc).all(|(at, len)| covered(&data, at, len)) {
-                fs.corrupted("block bitmap", 0, desc.block_bitmap, format_args!("group {group}'s metadata is free"));
+                fs.corrupted(
+                    "block bitmap",
+                    0,
+                    desc.block_bitmap,
+                    format_args!("group {group}'s metadata is free"),
+                );
                 None
             } else {
                 buffer.set_verified();
@@ -131,7 +132,11 @@ impl Group {
                     "block bitmap",
                     0,
                     desc.block_bitmap,
-                    format_args!("group {group}: {} free blocks in the bitmap, {} in the descriptor", words.free(), desc.free_blocks),
+                    format_args!(
+                        "group {group}: {} free blocks in the bitmap, {} in the descriptor",
+                        words.free(),
+                        desc.free_blocks
+                    ),
                 );
                 Memory::Broken
             }
@@ -182,8 +187,11 @@ impl Group {
             bitmap_csum(geometry, bytes)
         })?;
         fs.update_group_desc(group, handle, |desc| {
-            desc.free_blocks =
-                if used { desc.free_blocks.saturating_sub(count) } else { desc.free_blocks.saturating_add(count) };
+            desc.free_blocks = if used {
+                desc.free_blocks.saturating_sub(count)
+            } else {
+                desc.free_blocks.saturating_add(count)
+            };
             desc.flags.remove(GroupFlags::BLOCK_UNINIT);
             if let Some(sum) = sum {
                 desc.block_bitmap_csum = sum;

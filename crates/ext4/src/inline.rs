@@ -45,7 +45,9 @@ pub(crate) fn read(inode: &Inode, state: &InodeState, offset: u64, buf: &mut [u8
     let Ok(size) = usize::try_from(state.size) else { return Ok(0) };
     // What a sound inode has; a hole at the end of a truncated and extended one reads as zeros.
     bytes.resize(size.min(inode.fs.geometry.inode_size), 0);
-    let Some(rest) = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)) else { return Ok(0) };
+    let Some(rest) = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)) else {
+        return Ok(0);
+    };
     let len = rest.len().min(buf.len());
     buf[..len].copy_from_slice(&rest[..len]);
     Ok(len)
@@ -69,7 +71,8 @@ pub(crate) fn convert(inode: &Inode, state: &mut InodeState, handle: &mut Handle
         Err(errno) => {
             let data = std::mem::take(&mut state.data);
             *state = InodeState { data, ..old };
-            fs.log.log(crate::Level::Warning, format_args!("inode #{}: inline data stays: {errno}", inode.ino));
+            fs.log
+                .log(crate::Level::Warning, format_args!("inode #{}: inline data stays: {errno}", inode.ino));
             Err(errno)
         }
     }
@@ -218,7 +221,13 @@ pub(crate) fn remove(inode: &Inode, state: &mut InodeState, offset: usize) -> Re
 }
 
 /// Points the entry at `offset` to another inode. The caller stores the inode.
-pub(crate) fn replace(inode: &Inode, state: &mut InodeState, offset: usize, ino: u32, kind: u8) -> Result<()> {
+pub(crate) fn replace(
+    inode: &Inode,
+    state: &mut InodeState,
+    offset: usize,
+    ino: u32,
+    kind: u8,
+) -> Result<()> {
     let mut bytes = contents(inode, state)?;
     let area = area_of(state, &bytes, offset);
     let at = offset - area.start;
@@ -251,4 +260,3 @@ pub(crate) fn is_empty(inode: &Inode, state: &InodeState) -> Result<bool> {
     })?;
     Ok(empty)
 }
-

@@ -42,6 +42,7 @@ mod nodes;
 mod options;
 mod orphan;
 mod ranges;
+pub mod recording;
 mod seek;
 mod superblock;
 pub mod sync;
@@ -57,13 +58,14 @@ pub use features::{Compat, Features, Incompat, RoCompat};
 pub use fs::{Filesystem, StatFs};
 pub use geometry::Geometry;
 pub use inode::{Inode, InodeState, SetAttr, Stat};
-pub use journal::{Handle, Tid, Transactions};
+pub use journal::{Handle, JournalMap, JournalOptions, Recovered, Run, Tid, Transactions, recover};
 pub use layout::inode::InodeFlags;
 pub use log::{Level, Log, NoLog};
 pub use map::{Create, Extent, ExtentState};
 pub use namei::{NewInode, RenameFlags};
 pub use options::{DataMode, ErrorsMode, MountOptions};
 pub use seek::FiemapExtent;
+pub use xattr::XattrFlags;
 
 /// What every fallible operation returns. A damaged structure is `EUCLEAN` (EFSCORRUPTED), a wrong checksum `EBADMSG`
 /// (EFSBADCRC).

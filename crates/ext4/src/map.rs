@@ -113,7 +113,8 @@ impl Edit<'_> {
     }
 
     fn seal(&self) -> impl Fn(&mut [u8]) + use<> {
-        let (seed, wanted) = (self.view.seed, self.view.extents && self.fs().geometry.features.metadata_csum());
+        let (seed, wanted) =
+            (self.view.seed, self.view.extents && self.fs().geometry.features.metadata_csum());
         move |node| {
             let tail = if wanted { extent::tail_offset(node) } else { usize::MAX };
             if tail < node.len() - 3 {
@@ -306,7 +307,12 @@ pub(crate) fn insert(
             }
             balloc::mark_used(fs, handle, rest.pblk, done)?;
             state.blocks += u64::from(done) << (fs.geometry.block_bits - 9);
-            rest = Run { lblk: rest.lblk + done, len: rest.len - done, pblk: rest.pblk + u64::from(done), ..rest };
+            rest = Run {
+                lblk: rest.lblk + done,
+                len: rest.len - done,
+                pblk: rest.pblk + u64::from(done),
+                ..rest
+            };
         }
         Ok(())
     })();

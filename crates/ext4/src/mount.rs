@@ -33,7 +33,11 @@ impl Filesystem {
     /// # Errors
     /// EINVAL: no ext2, ext3 or ext4, or one that this crate does not handle; EUCLEAN, EBADMSG: damaged; EROFS: the
     /// device is read-only but would have to be written; EIO.
-    pub fn mount(device: Arc<dyn BlockDevice>, options: &MountOptions, log: Arc<dyn Log>) -> Result<Arc<Filesystem>> {
+    pub fn mount(
+        device: Arc<dyn BlockDevice>,
+        options: &MountOptions,
+        log: Arc<dyn Log>,
+    ) -> Result<Arc<Filesystem>> {
         let mut options = options.clone();
         if !options.read_only && device.is_readonly() {
             return Err(EROFS);
@@ -56,7 +60,10 @@ impl Filesystem {
             }
             journal = Some(map);
         } else if recovery && !options.read_only {
-            log.log(Level::Error, format_args!("required journal recovery suppressed and not mounted read-only"));
+            log.log(
+                Level::Error,
+                format_args!("required journal recovery suppressed and not mounted read-only"),
+            );
             return Err(EINVAL);
         }
         if journal.is_none() && options.data != DataMode::Ordered {
@@ -121,6 +128,8 @@ impl Filesystem {
             log: log.clone(),
             balloc: balloc::Allocator::new(&geometry),
             ialloc: ialloc::Allocator::new(&geometry),
+            xattr_blocks: Default::default(),
+            xattr_dying: Default::default(),
             inodes: InodeCache::new(),
             orphans: Default::default(),
             errors: Errors::new(errors),
@@ -143,9 +152,11 @@ impl Filesystem {
     fn start_writing(self: &Arc<Self>) -> Result<()> {
         let state = self.super_state.lock().mount_state;
         if state & STATE_ERROR != 0 {
-            self.log.log(Level::Warning, format_args!("mounting fs with errors, running e2fsck is recommended"));
+            self.log
+                .log(Level::Warning, format_args!("mounting fs with errors, running e2fsck is recommended"));
         } else if state & STATE_VALID == 0 {
-            self.log.log(Level::Warning, format_args!("mounting unchecked fs, running e2fsck is recommended"));
+            self.log
+                .log(Level::Warning, format_args!("mounting unchecked fs, running e2fsck is recommended"));
         }
         {
             let mut state = self.super_state.lock();

@@ -15,7 +15,7 @@ use crate::layout::superblock::STATE_ERROR;
 use crate::layout::{U32, inode::RawInode};
 use crate::log::Level;
 use crate::map::ExtentState;
-use crate::{Result, data, map, sync};
+use crate::{Result, map, sync, truncate};
 use hashbrown::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use zerocopy::{FromBytes, IntoBytes};
@@ -69,7 +69,12 @@ impl Orphans {
 
 /// Runs `store` with what the inode's `i_dtime` must be: its deletion time, or the next of the list, which can't
 /// change meanwhile.
-pub(crate) fn with_dtime<R>(fs: &Filesystem, ino: u32, state: &InodeState, store: impl FnOnce(u32) -> R) -> R {
+pub(crate) fn with_dtime<R>(
+    fs: &Filesystem,
+    ino: u32,
+    state: &InodeState,
+    store: impl FnOnce(u32) -> R,
+) -> R {
     if state.orphan != Orphan::List {
         return store(state.dtime);
     }
@@ -205,7 +210,8 @@ impl OrphanFile {
             if tail.magic.get() != ORPHAN_BLOCK_MAGIC {
                 return Err(bad(extent.pblk, "orphan file block: bad magic"));
             }
-            if geometry.features.metadata_csum() && file.checksum(extent.pblk, entries) != tail.checksum.get() {
+            if geometry.features.metadata_csum() && file.checksum(extent.pblk, entries) != tail.checksum.get()
+            {
                 return Err(fs.bad_checksum("init_orphan_info", ino, extent.pblk));
             }
             file.blocks.push(extent.pblk);
@@ -317,7 +323,7 @@ impl Filesystem {
         }
         if state.has_block_map(self.geometry.block_size) {
             let size = state.size;
-            data::truncate_locked(&inode, &mut state, size)?;
+            truncate::truncate_locked(&inode, &mut state, size)?;
         }
         let mut handle = self.begin(4)?;
         remove(&inode, &mut state, &mut handle)?;

@@ -3,6 +3,7 @@
 //! Some fields live in memory (`SuperState`) and are laid over whatever is written, so that a copy in the journal and
 //! the one on the device never disagree about them.
 
+use crate::Result;
 use crate::device::BlockDevice;
 use crate::error::ErrorRecord;
 use crate::features::{Incompat, RoCompat};
@@ -11,7 +12,6 @@ use crate::geometry::superblock_checksum;
 use crate::journal::Handle;
 use crate::layout::superblock::{RawSuperblock, STATE_ERROR, STATE_VALID, SUPERBLOCK_OFFSET};
 use crate::layout::{U16, U32, U64};
-use crate::Result;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What is laid over the superblock whenever it is written.
@@ -112,7 +112,9 @@ impl Filesystem {
 
     /// Notes that a file needs the large_file feature.
     pub(crate) fn note_large_file(&self, handle: &mut Handle) -> Result<()> {
-        if self.geometry.features.ro_compat.contains(RoCompat::LARGE_FILE) || self.super_state.lock().large_file {
+        if self.geometry.features.ro_compat.contains(RoCompat::LARGE_FILE)
+            || self.super_state.lock().large_file
+        {
             return Ok(());
         }
         self.super_state.lock().large_file = true;

@@ -207,7 +207,13 @@ impl Inode {
         };
         let need = if promised == to - from { Need::Reserved } else { Need::User };
         // Data that is sure to follow, or is likely to: a file that grows goes on growing by as much.
-        let ahead = if following > 0 { following } else if at_end { from } else { 0 };
+        let ahead = if following > 0 {
+            following
+        } else if at_end {
+            from
+        } else {
+            0
+        };
         let ahead = ahead.min(u64::from(u32::MAX)) as u32;
         balloc::claim_ahead(self, goal, hole.len, ahead, follow, need)
     }

@@ -6,7 +6,8 @@ use abi::fcntl::{
     FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
     FALLOC_FL_ZERO_RANGE,
 };
-use common::{Image, Random, new_file, now, write};
+use common::{Image, Printer, Random, file as new_file, pattern, time, write};
+use std::sync::Arc;
 
 /// What mke2fs makes, of every kind.
 const KINDS: &[&str] = &[
@@ -24,24 +25,22 @@ const KINDS: &[&str] = &[
     "-t ext4 -b 4096 -O inline_data",
 ];
 
-fn pattern(seed: u64, len: usize) -> Vec<u8> {
-    let mut random = Random(seed);
-    (0..len).map(|_| random.below(256) as u8).collect()
+fn image(kind: &str, kib: u64) -> Image {
+    Image::make(&format!("{kib}k"), &kind.split_whitespace().collect::<Vec<_>>())
 }
 
 #[test]
 fn write_and_read_back() {
     for kind in KINDS {
         eprintln!("{kind}");
-        let image = Image::make(kind, 64 << 10);
+        let image = image(kind, 64 << 10);
         let fs = image.mount();
         let root = fs.root().unwrap();
         for (n, len) in [1usize, 59, 1000, 4096, 5000, 70_000, 3_000_000].into_iter().enumerate() {
-            let file = root.create(format!("f{n}").as_bytes(), &new_file()).unwrap();
+            let file = root.create(format!("f{n}").as_bytes(), &new_file(0o644)).unwrap();
             let data = pattern(n as u64, len);
-            let mut size = 0;
             for (at, part) in data.chunks(1 << 18).enumerate() {
-                write(&file, (at as u64) << 18, part, &mut size).unwrap();
+                write(&file, (at as u64) << 18, part).unwrap();
             }
             let mut back = vec![1; len + 10];
             file.read_at(0, &mut back).unwrap();
@@ -50,7 +49,7 @@ fn write_and_read_back() {
         }
         drop(root);
         fs.unmount().unwrap();
-        image.check();
+        image.check(kind);
         for (n, len) in [1usize, 59, 1000, 4096, 5000, 70_000, 3_000_000].into_iter().enumerate() {
             let out = image.path.with_extension("out");
             image.debugfs(&format!("dump f{n} {}", out.display()));
@@ -61,13 +60,13 @@ fn write_and_read_back() {
         let root = fs.root().unwrap();
         let free = fs.statfs();
         for n in 0..7 {
-            root.unlink(format!("f{n}").as_bytes(), now()).unwrap();
+            root.unlink(format!("f{n}").as_bytes(), time(1)).unwrap();
         }
         drop(root);
         fs.sync().unwrap();
         assert!(fs.statfs().blocks_free > free.blocks_free + 3_000_000 / 4096);
         fs.unmount().unwrap();
-        image.check();
+        image.check(kind);
     }
 }
 
@@ -78,12 +77,12 @@ struct Model {
 
 fn torture(kind: &str, seed: u64, steps: usize, options: &ext4::MountOptions) {
     eprintln!("{kind}, seed {seed}");
-    let image = Image::make(kind, 48 << 10);
+    let image = image(kind, 48 << 10);
     let mut random = Random(seed);
-    let mut fs = image.mount_with(options);
-    let mut file = fs.root().unwrap().create(b"file", &new_file()).unwrap();
-    let mut other = fs.root().unwrap().create(b"other", &new_file()).unwrap();
-    let (mut other_size, mut model) = (0, Model { bytes: Vec::new() });
+    let mut fs = image.try_mount(options, Arc::new(Printer)).unwrap();
+    let mut file = fs.root().unwrap().create(b"file", &new_file(0o644)).unwrap();
+    let mut other = fs.root().unwrap().create(b"other", &new_file(0o644)).unwrap();
+    let mut model = Model { bytes: Vec::new() };
     let limit = 3 << 20;
     let extents = !kind.contains("ext2") && !kind.contains("ext3");
     let block = fs.geometry().block_size as u64;
@@ -96,17 +95,14 @@ fn torture(kind: &str, seed: u64, steps: usize, options: &ext4::MountOptions) {
         let what = format!("{kind} seed {seed} step {step}: op {op} {at}+{count} of {len}");
         match op {
             0..7 => {
-                let data = pattern(random.below(u64::MAX >> 40), count as usize);
-                let mut size = len;
-                write(&file, at, &data, &mut size).expect(&what);
-                model.bytes.resize(size as usize, 0);
+                let data = pattern(random.below(1 << 20), count as usize);
+                write(&file, at, &data).expect(&what);
+                model.bytes.resize(len.max(at + count) as usize, 0);
                 model.bytes[at as usize..][..data.len()].copy_from_slice(&data);
                 // Somebody else's blocks between.
                 if random.below(3) == 0 {
-                    let at = other_size;
-                    write(&other, at, &data[..data.len().min(5000)], &mut other_size).expect(&what);
-                    if other_size > 1 << 20 {
-                        other_size = 0;
+                    write(&other, other.stat().size, &data[..data.len().min(5000)]).expect(&what);
+                    if other.stat().size > 1 << 20 {
                         other.set_size(0).expect(&what);
                     }
                 }
@@ -158,8 +154,8 @@ fn torture(kind: &str, seed: u64, steps: usize, options: &ext4::MountOptions) {
             17 if step % 7 == 0 => {
                 drop((file, other));
                 fs.unmount().expect(&what);
-                image.check();
-                fs = image.mount_with(options);
+                image.check(kind);
+                fs = image.try_mount(options, Arc::new(Printer)).unwrap();
                 file = fs.root().unwrap().lookup(b"file").expect(&what);
                 other = fs.root().unwrap().lookup(b"other").expect(&what);
             }
@@ -185,7 +181,7 @@ fn torture(kind: &str, seed: u64, steps: usize, options: &ext4::MountOptions) {
     }
     drop((file, other));
     fs.unmount().unwrap();
-    image.check();
+    image.check(kind);
 }
 
 #[test]

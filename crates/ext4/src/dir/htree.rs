@@ -4,16 +4,18 @@
 
 use super::block::{Bad, Format, entry_size};
 use super::{Expect, append_block, bad, block_count, format, hasher, place, read_block};
+use crate::Result;
 use crate::buffer::{BlockData, Buffer};
 use crate::csum::crc32c;
 use crate::features::Incompat;
 use crate::inode::{Inode, InodeState};
 use crate::journal::Handle;
-use crate::layout::dirent::{DX_NODE_ENTRIES, DX_ROOT_ENTRIES, RawDxCountLimit, RawDxEntry, RawDxRootInfo, RawDxTail};
+use crate::layout::dirent::{
+    DX_NODE_ENTRIES, DX_ROOT_ENTRIES, RawDxCountLimit, RawDxEntry, RawDxRootInfo, RawDxTail,
+};
 use crate::layout::inode::InodeFlags;
 use crate::layout::{U16, U32};
 use crate::log::Level;
-use crate::Result;
 use abi::errno::ENOSPC;
 use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
@@ -99,7 +101,9 @@ pub(super) fn seal_node(format: &Format, data: &mut [u8], root: bool) {
 impl Format {
     /// Whether the block has a leaf's checksum tail, right or not.
     pub(super) fn leaf_has_tail(&self, data: &[u8]) -> bool {
-        self.tail && data[self.leaf_end() + 7] == crate::layout::dirent::FT_TAIL && data[self.leaf_end() + 4] == 12
+        self.tail
+            && data[self.leaf_end() + 7] == crate::layout::dirent::FT_TAIL
+            && data[self.leaf_end() + 4] == 12
     }
 }
 
@@ -257,7 +261,8 @@ pub(super) fn find(dir: &Inode, state: &InodeState, name: &[u8]) -> Result<Optio
         let lblk = path.leaf();
         let buffer = read_block(dir, state, &format, lblk, Expect::Leaf)?;
         let data = buffer.data();
-        let found = format.find(format.entries(&data), name).map_err(|text| bad(dir, buffer.block(), text))?;
+        let found =
+            format.find(format.entries(&data), name).map_err(|text| bad(dir, buffer.block(), text))?;
         if let Some(entry) = found {
             return Ok(Some((lblk, entry.offset, entry.ino, entry.kind)));
         }
@@ -292,7 +297,9 @@ pub(super) fn insert(
         let has_room = |frame: &Frame| frame.count < limit(&format, frame.root);
         let level = (0..path.len).rev().find(|&level| has_room(path.frame(level)));
         match level {
-            Some(level) if level + 1 == path.len => split_leaf(dir, state, handle, &format, path, &leaf, data)?,
+            Some(level) if level + 1 == path.len => {
+                split_leaf(dir, state, handle, &format, path, &leaf, data)?
+            }
             Some(level) => split_node(dir, state, handle, &format, path, level + 1)?,
             None => grow(dir, state, handle, &format, path)?,
         }
@@ -409,7 +416,13 @@ fn split_node(
 }
 
 /// Puts a level between the full root and what is below it. ENOSPC at the deepest tree.
-fn grow(dir: &Inode, state: &mut InodeState, handle: &mut Handle, format: &Format, mut path: Path) -> Result<()> {
+fn grow(
+    dir: &Inode,
+    state: &mut InodeState,
+    handle: &mut Handle,
+    format: &Format,
+    mut path: Path,
+) -> Result<()> {
     let large = dir.fs.geometry.features.incompat.contains(Incompat::LARGEDIR);
     if path.len >= if large { MAX_LEVELS } else { MAX_LEVELS - 1 } {
         dir.fs.log.log(Level::Warning, format_args!("inode #{}: directory index full!", dir.ino));

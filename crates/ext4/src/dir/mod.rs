@@ -11,7 +11,9 @@ pub mod readdir;
 use crate::buffer::Buffer;
 use crate::features::{Compat, Incompat};
 use crate::fs::Filesystem;
-use crate::inode::{Inode, InodeState, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK};
+use crate::inode::{
+    Inode, InodeState, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
+};
 use crate::journal::Handle;
 use crate::layout::inode::InodeFlags;
 use crate::map::{Create, ExtentState};
@@ -94,14 +96,25 @@ fn block_count(dir: &Inode, state: &InodeState) -> u32 {
 }
 
 /// Reads a block of the directory and checks its checksum once.
-fn read_block(dir: &Inode, state: &InodeState, format: &Format, lblk: u32, expect: Expect) -> Result<Arc<Buffer>> {
+fn read_block(
+    dir: &Inode,
+    state: &InodeState,
+    format: &Format,
+    lblk: u32,
+    expect: Expect,
+) -> Result<Arc<Buffer>> {
     let fs = &*dir.fs;
     if lblk >= block_count(dir, state) {
         return Err(fs.corrupted("read_dirblock", dir.ino, 0, format_args!("no directory block {lblk}")));
     }
     let extent = map::lookup(dir, state, lblk, 1)?;
     if extent.state != ExtentState::Written {
-        return Err(fs.corrupted("read_dirblock", dir.ino, 0, format_args!("directory hole found: block {lblk}")));
+        return Err(fs.corrupted(
+            "read_dirblock",
+            dir.ino,
+            0,
+            format_args!("directory hole found: block {lblk}"),
+        ));
     }
     let buffer = fs.cache.read(extent.pblk)?;
     if !buffer.verified() {
@@ -284,9 +297,9 @@ fn append_block(
 pub(crate) fn remove(dir: &Inode, state: &mut InodeState, handle: &mut Handle, found: &Found) -> Result<()> {
     match found.place {
         Place::Inline(offset) => inline::remove(dir, state, offset),
-        Place::Block(lblk, offset) => {
-            change_leaf(dir, state, handle, lblk, |format, data| format.remove(data, format.leaf_end(), offset))
-        }
+        Place::Block(lblk, offset) => change_leaf(dir, state, handle, lblk, |format, data| {
+            format.remove(data, format.leaf_end(), offset)
+        }),
     }
 }
 
@@ -340,7 +353,11 @@ pub(crate) fn init(dir: &Inode, state: &mut InodeState, handle: &mut Handle, par
 fn dotdot<'a>(format: &Format, data: &'a [u8]) -> Result<Entry<'a>, Bad> {
     let dot = format.entry(data, 0)?;
     let entry = format.entry(data, dot.len)?;
-    if dot.name == b"." && entry.name == b".." { Ok(entry) } else { Err(Bad("no . and .. where they belong")) }
+    if dot.name == b"." && entry.name == b".." {
+        Ok(entry)
+    } else {
+        Err(Bad("no . and .. where they belong"))
+    }
 }
 
 fn first_block(dir: &Inode, state: &InodeState, format: &Format) -> Result<Arc<Buffer>> {
@@ -371,7 +388,11 @@ pub(crate) fn set_parent(dir: &Inode, state: &mut InodeState, handle: &mut Handl
         .modify(&buffer, |data| {
             let offset = dotdot(&format, data)?.offset;
             format.set_ino(data, offset, ino, 2)?;
-            if indexed { htree::seal_node(&format, data, true) } else { format.seal_leaf(data) }
+            if indexed {
+                htree::seal_node(&format, data, true)
+            } else {
+                format.seal_leaf(data)
+            }
             Ok(())
         })?
         .map_err(|text| bad(dir, buffer.block(), text))

@@ -6,7 +6,8 @@
 use super::{Inode, InodeState, S_IFMT};
 use crate::fs::Filesystem;
 use crate::layout::inode::ROOT_INO;
-use crate::{Result, data, ialloc, orphan, sync, xattr};
+use crate::layout::xattr::XATTR_MAGIC;
+use crate::{Result, balloc, ialloc, orphan, sync, truncate, xattr};
 use abi::errno::ESTALE;
 use hashbrown::HashMap;
 use std::sync::atomic::Ordering;
@@ -43,7 +44,10 @@ impl InodeCache {
 impl Inode {
     fn new(fs: &Arc<Filesystem>, ino: u32, state: InodeState) -> Arc<Inode> {
         let kind = state.mode & S_IFMT;
-        Arc::new(Inode { fs: fs.clone(), ino, kind, state: sync::RwLock::new(state), data: Default::default() })
+        let data = crate::data::FileData::default();
+        // What changed it while it was in memory before may not be durable yet, and fsync has to wait for that.
+        data.note(fs.transactions.running_tid(), true);
+        Arc::new(Inode { fs: fs.clone(), ino, kind, state: sync::RwLock::new(state), data })
     }
 }
 
@@ -102,10 +106,12 @@ const EVICT_CREDITS: usize = 16;
 fn delete(inode: &Inode, state: &mut InodeState) -> Result<()> {
     let fs = &*inode.fs;
     if state.has_block_map(fs.geometry.block_size) && (state.size > 0 || state.blocks > 0) {
-        data::truncate_locked(inode, state, 0)?;
+        truncate::truncate_locked(inode, state, 0)?;
     }
     let mut handle = fs.begin(EVICT_CREDITS)?;
-    xattr::release(inode, state, &mut handle)?;
+    if state.file_acl != 0 || state.xattrs.starts_with(&XATTR_MAGIC.to_le_bytes()) {
+        xattr::release(inode, state, &mut handle)?;
+    }
     orphan::remove(inode, state, &mut handle)?;
     state.size = 0;
     state.dtime = (fs.log.now().tv_sec as u32).max(1);
@@ -130,10 +136,11 @@ impl Drop for Inode {
             if let Err(errno) = delete(self, &mut state)
                 && errno != ESTALE
             {
-                fs.log.log(crate::Level::Warning, format_args!("inode #{ino}: could not be deleted: {errno}"));
+                fs.log
+                    .log(crate::Level::Warning, format_args!("inode #{ino}: could not be deleted: {errno}"));
             }
         }
-        data::dropped(self, &mut state);
+        balloc::discard_window(self);
         forget();
     }
 }

@@ -1,8 +1,6 @@
 //! Reading and writing the inode table.
 
-use super::{
-    Inode, InodeState, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
-};
+use super::{Inode, InodeState, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK};
 use crate::buffer::Buffer;
 use crate::csum::{crc32c, inode_seed};
 use crate::features::{Compat, Incompat, RoCompat};
@@ -156,7 +154,8 @@ impl Filesystem {
         let flags = InodeFlags::from_bits_retain(raw.flags.get());
         let mode = raw.mode.get();
         let high_size = mode & S_IFMT == S_IFREG || features.incompat.contains(Incompat::LARGEDIR);
-        let size = u64::from(raw.size_lo.get()) | if high_size { u64::from(raw.size_high.get()) << 32 } else { 0 };
+        let size =
+            u64::from(raw.size_lo.get()) | if high_size { u64::from(raw.size_high.get()) << 32 } else { 0 };
         let mut blocks = u64::from(raw.blocks_lo.get());
         if features.ro_compat.contains(RoCompat::HUGE_FILE) {
             blocks |= u64::from(raw.blocks_high.get()) << 32;
@@ -168,7 +167,11 @@ impl Filesystem {
         // Room that an inode doesn't claim yet is claimed with its first store.
         let unclaimed = room > 0 && extra_isize == 0;
         let claimed = if unclaimed { self.geometry.want_extra_isize } else { extra_isize };
-        let xattrs = if unclaimed { vec![0; usize::from(room - claimed)] } else { rest[usize::from(claimed)..].to_vec() };
+        let xattrs = if unclaimed {
+            vec![0; usize::from(room - claimed)]
+        } else {
+            rest[usize::from(claimed)..].to_vec()
+        };
         Ok(InodeState {
             mode,
             uid: u32::from(raw.uid.get()) | u32::from(raw.uid_high.get()) << 16,
@@ -199,7 +202,10 @@ impl Filesystem {
     fn check_inode(&self, ino: u32, state: &InodeState) -> Result<()> {
         let features = &self.geometry.features;
         let bad = |text: &str| Err(self.corrupted("iget", ino, 0, format_args!("{text}")));
-        if !matches!(state.mode & S_IFMT, S_IFREG | S_IFDIR | S_IFLNK | S_IFCHR | S_IFBLK | S_IFIFO | S_IFSOCK) {
+        if !matches!(
+            state.mode & S_IFMT,
+            S_IFREG | S_IFDIR | S_IFLNK | S_IFCHR | S_IFBLK | S_IFIFO | S_IFSOCK
+        ) {
             return bad("bogus i_mode");
         }
         if state.size > i64::MAX as u64 {
@@ -209,7 +215,8 @@ impl Filesystem {
             return bad("bad extended attribute block");
         }
         let flags = state.flags;
-        if flags.contains(InodeFlags::INDEX) && state.is_dir() && !features.compat.contains(Compat::DIR_INDEX) {
+        if flags.contains(InodeFlags::INDEX) && state.is_dir() && !features.compat.contains(Compat::DIR_INDEX)
+        {
             return bad("directory with htree data on filesystem without dir_index feature");
         }
         if flags.contains(InodeFlags::INLINE_DATA)
@@ -249,6 +256,7 @@ impl Inode {
         if state.is_file() && state.size > i32::MAX as u64 {
             fs.note_large_file(handle)?;
         }
+        self.data.note(handle.tid(), new);
         let (buffer, offset) = fs.inode_place(self.ino)?;
         let size = fs.geometry.inode_size;
         orphan::with_dtime(fs, self.ino, state, |dtime| {

@@ -19,20 +19,16 @@ type Frozen = (u64, Arc<Buffer>, BlockData);
 impl Shared {
     /// Commits the running transaction. The caller holds the commit lock.
     pub(super) fn commit_running(&self) -> Result<()> {
-        let Some((mut transaction, blocks)) = self.close_running() else {
-            return Ok(());
-        };
+        let (mut transaction, blocks) = self.close_running();
         let callbacks = std::mem::take(&mut transaction.callbacks);
+        if blocks.is_empty() && transaction.revoked.is_empty() {
+            callbacks.into_iter().for_each(|callback| callback());
+            return Ok(());
+        }
         let Some(log) = &self.log else {
             return self.commit_in_place(transaction.tid, callbacks, &blocks);
         };
-        let result = if blocks.is_empty() && transaction.revoked.is_empty() {
-            self.state.lock().space.committing = None;
-            self.flush(log.barrier())
-        } else {
-            self.commit_to_log(log, &transaction, blocks)
-        };
-        if let Err(errno) = result {
+        if let Err(errno) = self.commit_to_log(log, &transaction, blocks) {
             self.abort(errno);
             return Err(EIO);
         }
@@ -40,9 +36,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Waits for the open handles, freezes the transaction's blocks and opens the next transaction. None if there was
-    /// nothing to commit.
-    fn close_running(&self) -> Option<(Transaction, Vec<Frozen>)> {
+    /// Waits for the open handles, freezes the transaction's blocks and opens the next transaction. If there is
+    /// nothing to write, that has the same number: numbers in the log have no gaps.
+    fn close_running(&self) -> (Transaction, Vec<Frozen>) {
         self.state.lock().closing = true;
         self.changed.wait_for(|| (self.state.lock().running.updates == 0).then_some(()));
         let mut transaction = {
@@ -59,13 +55,12 @@ impl Shared {
             None => self.cache.take_dirty(),
         };
         blocks.sort_unstable_by_key(|(block, ..)| *block);
-        let empty = blocks.is_empty() && transaction.revoked.is_empty() && transaction.callbacks.is_empty();
+        let empty = blocks.is_empty() && transaction.revoked.is_empty();
         {
             let mut state = self.state.lock();
             state.closing = false;
             state.wanted = false;
             if empty {
-                // The number may still be used: nobody has changed anything under it.
                 state.running.tid = transaction.tid;
                 state.space.committing = None;
             }
@@ -75,7 +70,7 @@ impl Shared {
             }
         }
         self.changed.wake_all();
-        (!empty).then_some((transaction, blocks))
+        (transaction, blocks)
     }
 
     fn finish(&self, tid: Tid, callbacks: Vec<OnCommit>) {

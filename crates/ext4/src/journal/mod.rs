@@ -293,6 +293,11 @@ impl Transactions {
         self.shared.place_old(now)
     }
 
+    /// The transaction that a handle would join now. Whatever was done so far is durable when that is.
+    pub fn running_tid(&self) -> Tid {
+        self.shared.state.lock().running.tid
+    }
+
     /// Sets the age at which `tick` commits, in seconds; 0 for the default.
     pub fn set_commit_interval(&self, seconds: u64) {
         let seconds = if seconds == 0 { DEFAULT_COMMIT_INTERVAL } else { seconds };

@@ -180,7 +180,11 @@ fn lock_pair<'a>(
     target: Option<&'a Arc<Inode>>,
 ) -> core::result::Result<(Guard<'a>, Option<Guard<'a>>), Arc<Inode>> {
     let lock = |inode: &'a Arc<Inode>| {
-        if inode.is_dir() { inode.state.try_write().ok_or_else(|| inode.clone()) } else { Ok(inode.state.write()) }
+        if inode.is_dir() {
+            inode.state.try_write().ok_or_else(|| inode.clone())
+        } else {
+            Ok(inode.state.write())
+        }
     };
     let Some(target) = target else { return Ok((lock(inode)?, None)) };
     // A directory is tried for after the file is locked, or else nothing waits under it.
@@ -270,7 +274,14 @@ fn replace(
     let found = dir::find(dirs.from, &dirs.from_state, name)?;
     match whiteout {
         Some(whiteout) => {
-            dir::replace(dirs.from, &mut dirs.from_state, handle, &found, whiteout.ino, dir::file_type(S_IFCHR))?;
+            dir::replace(
+                dirs.from,
+                &mut dirs.from_state,
+                handle,
+                &found,
+                whiteout.ino,
+                dir::file_type(S_IFCHR),
+            )?;
         }
         None => dir::remove(dirs.from, &mut dirs.from_state, handle, &found)?,
     }
