@@ -26,7 +26,9 @@ With kernel parameters it boots as User-Mode Linux does:
   initrd=FILE             initial cpio archive (plain, gzip, xz or zstd)
   init=PROGRAM rdinit=PROGRAM
                           first program
-  con0=fd:IN,fd:OUT       console on host descriptors; null for none
+  con0=IN,OUT con1=CHANNEL con=CHANNEL
+                          where /dev/tty0, /dev/tty1 and the others are: fd:N,
+                          tty:PATH, null, none [con0=fd:0,fd:1 con=null]
   umid=NAME uml_dir=FOLDER
                           where the machine's pid file is (~/.uml/NAME)
   hostname=NAME ro rw quiet debug loglevel=N panic=SECONDS noreboot
@@ -34,6 +36,9 @@ With kernel parameters it boots as User-Mode Linux does:
 Other words go to init: K=V to its environment, the rest to its arguments.
 
 Other commands:
+  ruml image create FILE  make a bootable disk image
+  ruml mkcow COW BACKING  make a copy-on-write file over a disk image
+  ruml moo COW NEW        merge a copy-on-write file with its backing file
   ruml syscalls           the syscalls that guests have, by number
   ruml completion bash|zsh|fish
   ruml --version
@@ -83,16 +88,18 @@ pub fn completion(shell: Option<&str>) -> ExitCode {
     match shell {
         Some("bash") => println!(
             "_ruml() {{ local cur=${{COMP_WORDS[COMP_CWORD]}}; \
-             if [ $COMP_CWORD -eq 1 ]; then COMPREPLY=($(compgen -W 'run help completion --help --version' -- \"$cur\")); \
+             if [ $COMP_CWORD -eq 1 ]; then COMPREPLY=($(compgen -W 'run image mkcow moo help completion syscalls --help --version' -- \"$cur\")); \
              else case $cur in -*) COMPREPLY=($(compgen -W '{OPTIONS}' -- \"$cur\"));; \
              *) COMPREPLY=($(compgen -c -f -- \"$cur\"));; esac; fi; }}\ncomplete -F _ruml ruml"
         ),
         Some("zsh") => println!(
-            "#compdef ruml\n_arguments '1:command:(run help completion)' \
+            "#compdef ruml\n_arguments '1:command:(run image mkcow moo help completion syscalls)' \
              '*::option:(({OPTIONS}))' '*:file:_files'"
         ),
         Some("fish") => {
-            println!("complete -c ruml -n __fish_use_subcommand -a 'run help completion'");
+            println!(
+                "complete -c ruml -n __fish_use_subcommand -a 'run image mkcow moo help completion syscalls'"
+            );
             for option in OPTIONS.split_whitespace() {
                 println!(
                     "complete -c ruml -n '__fish_seen_subcommand_from run' -l {}",

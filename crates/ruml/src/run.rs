@@ -18,8 +18,11 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
         print!("{}", help::RUN);
         return Ok(0);
     };
-    let trace_output = options.trace_output.as_deref().map(machine::trace_file).transpose()?;
-    machine::boot(options.config()?, false, None, trace_output)
+    let messages = machine::Messages {
+        log: Some(machine::duplicate(std::io::stderr())?),
+        trace: options.trace_output.as_deref().map(machine::trace_file).transpose()?,
+    };
+    machine::boot(options.config()?, false, None, messages)
 }
 
 struct Options {

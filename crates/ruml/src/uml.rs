@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use kernel::boot::{Config, First, Params, Root, Stdio};
+use kernel::boot::{Channel, Config, First, Params, Root, Stdio};
 
-use crate::machine;
 use crate::umid::Umid;
+use crate::{console, machine};
 
 /// Boots a machine and answers its exit code.
 pub fn main(args: Vec<OsString>) -> Result<u8, String> {
@@ -19,7 +19,13 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
     let may_reboot = !params.noreboot;
     tell_missing_devices(&params.unsupported);
     let umid = Umid::claim(params.umid.as_deref(), params.uml_dir.as_deref())?;
-    let outcome = machine::boot(config(params, words.join(" "))?, may_reboot, Some(&umid), None);
+    let channels = console::channels(&params.consoles)?;
+    // Kernel messages are the console's, and nobody's if it has no output.
+    let console =
+        channels.iter().find(|channel| channel.minor == 0).and_then(|channel| channel.output.as_ref());
+    let log = console.map(machine::duplicate).transpose()?;
+    let config = config(params, channels, words.join(" "))?;
+    let outcome = machine::boot(config, may_reboot, Some(&umid), machine::Messages { log, trace: None });
     drop(umid);
     outcome
 }
@@ -34,7 +40,7 @@ fn tell_missing_devices(words: &[String]) {
 /// As User-Mode Linux: the first disk is the file `root_fs` where nothing else is said.
 const DEFAULT_DISK: &str = "root_fs";
 
-fn config(mut params: Params, cmdline: String) -> Result<Config, String> {
+fn config(mut params: Params, channels: Vec<Channel>, cmdline: String) -> Result<Config, String> {
     if needs_default_disk(&params) {
         params.disks.word("ubd0", DEFAULT_DISK)?;
     }
@@ -56,7 +62,7 @@ fn config(mut params: Params, cmdline: String) -> Result<Config, String> {
         volumes: Vec::new(),
         hostfs: params.hostfs,
         first: First::Init { path, argv: params.init_args, env: params.init_env },
-        stdio: console(&params.consoles)?,
+        stdio: Stdio::Consoles(channels),
         loglevel: params.loglevel.unwrap_or(7),
         trace: params.trace,
         panic_timeout: params.panic.unwrap_or(0),
@@ -89,26 +95,4 @@ fn needs_default_disk(params: &Params) -> bool {
     let elsewhere = params.initrd.is_some() || params.rootfstype.as_deref() == Some("hostfs");
     let given = params.disks.devices.iter().any(|d| d.index == 0);
     !elsewhere && !given && Path::new(DEFAULT_DISK).exists()
-}
-
-/// Console 0's channel: `fd:IN,fd:OUT`, `fd:N`, `null`; by default standard input and output.
-fn console(consoles: &[(Option<u32>, String)]) -> Result<Stdio, String> {
-    let of = |number| consoles.iter().rev().find(|(n, _)| *n == number).map(|(_, c)| c.as_str());
-    let channel = of(Some(0)).or(of(None)).unwrap_or("fd:0,fd:1");
-    let (input, output) = channel.split_once(',').unwrap_or((channel, channel));
-    let open = |text: &str, write: bool| match text {
-        "null" | "none" | "" => {
-            let file = std::fs::OpenOptions::new().read(!write).write(write).open("/dev/null");
-            file.map(Into::into).map_err(|e| format!("cannot open /dev/null: {e}"))
-        }
-        _ => match text.strip_prefix("fd:").and_then(|n| n.parse().ok()) {
-            Some(fd) => {
-                host::machine::duplicate_fd(fd).map_err(|e| format!("con0={channel}: descriptor {fd}: {e}"))
-            }
-            None => {
-                Err(format!("con0={channel}: {text} is not a channel of this version (fd:N and null are)"))
-            }
-        },
-    };
-    Ok(Stdio::Terminal { input: open(input, false)?, output: open(output, true)?, error: None })
 }

@@ -111,7 +111,7 @@ impl HostFile {
     }
 
     fn write_zeros(&self, mut offset: u64, mut len: u64) -> Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         while len > 0 {
             let n = len.min(ZEROS.len() as u64);
             self.write(offset, &ZEROS[..n as usize], false)?;

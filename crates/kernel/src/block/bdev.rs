@@ -13,6 +13,7 @@ use abi::Result;
 use abi::errno::{EINVAL, EIO, ENXIO, EOPNOTSUPP, EROFS};
 use abi::stat::makedev;
 
+use super::cache::CacheSlot;
 use super::partition::Partition;
 use super::stats::{Flight, Kind, Stats};
 use super::{Gendisk, Pending, SECTOR};
@@ -51,8 +52,9 @@ pub struct BlockDevice {
     pub(super) read_ahead: AtomicU64,
     /// BLKBSZSET
     pub(super) block_size: AtomicU32,
-    /// Held over the reading and writing of sectors that are written in part.
-    pub(super) partial: Mutex<()>,
+    pub(super) cache: CacheSlot,
+    /// Held by whoever writes to its node.
+    pub(super) writers: Mutex<()>,
 }
 
 /// A device that somebody holds for himself, until this is dropped: a mounted file system, O_EXCL, swap.
@@ -129,7 +131,8 @@ impl BlockDevice {
             disk_stats,
             read_ahead: AtomicU64::new(256),
             block_size: AtomicU32::new(4096),
-            partial: Mutex::new(()),
+            cache: CacheSlot::default(),
+            writers: Mutex::new(()),
         })
     }
 
@@ -170,12 +173,19 @@ impl BlockDevice {
     }
 
     pub(super) fn get(&self) {
+        let _guard = self.cache.openers.lock();
         self.opens.fetch_add(1, Ordering::SeqCst);
         self.disk.opens.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(super) fn put(&self) {
-        self.opens.fetch_sub(1, Ordering::SeqCst);
+        {
+            let _guard = self.cache.openers.lock();
+            if self.opens.load(Ordering::SeqCst) == 1 {
+                self.drop_cache_locked();
+            }
+            self.opens.fetch_sub(1, Ordering::SeqCst);
+        }
         if self.disk.opens.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.disk.ops.release(&self.disk);
         }
@@ -210,6 +220,11 @@ impl BlockDevice {
 
     /// Fills `buf`.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.settle(offset, offset.saturating_add(buf.len() as u64))?;
+        self.read_past_cache(offset, buf)
+    }
+
+    pub(super) fn read_past_cache(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let at = self.place(offset, buf.len() as u64)?;
         let _flight = self.count(Kind::Read, buf.len() as u64);
         self.disk.ops.read(at, buf)
@@ -227,9 +242,27 @@ impl BlockDevice {
 
     fn write_with(&self, offset: u64, bufs: &[&[u8]], fua: bool) -> Result<()> {
         let len = bufs.iter().map(|b| b.len() as u64).sum();
+        let outcome = self.do_write(offset, len, bufs, fua);
+        self.outdate(offset, offset.saturating_add(len));
+        outcome
+    }
+
+    pub(super) fn write_past_cache(&self, offset: u64, bufs: &[&[u8]]) -> Result<()> {
+        self.do_write(offset, bufs.iter().map(|b| b.len() as u64).sum(), bufs, false)
+    }
+
+    fn do_write(&self, offset: u64, len: u64, bufs: &[&[u8]], fua: bool) -> Result<()> {
         let at = self.place_to_write(offset, len)?;
         let _flight = self.count(Kind::Write, len);
         self.disk.ops.write(at, bufs, fua)
+    }
+
+    /// Changes what is stored of a range otherwise than by writing.
+    fn change(&self, offset: u64, len: u64, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        match self.cached() {
+            Some(cache) => cache.change_range(offset, offset + len, None, change),
+            None => change(),
+        }
     }
 
     /// Everything written before is durable on return.
@@ -248,14 +281,18 @@ impl BlockDevice {
             return Err(EOPNOTSUPP);
         }
         let _flight = self.count(Kind::Discard, len);
-        self.disk.ops.discard(at, len)
+        self.change(offset, len, || self.disk.ops.discard(at, len))
     }
 
     /// The range reads as zeros afterwards; with `unmap` its space may be given back.
     pub fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let at = self.place_to_write(offset, len)?;
         let _flight = self.count(Kind::Write, len);
+        self.change(offset, len, || self.zero_range(at, len, unmap))
+    }
+
+    fn zero_range(&self, at: u64, len: u64, unmap: bool) -> Result<()> {
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         match self.disk.ops.write_zeroes(at, len, unmap) {
             Err(EOPNOTSUPP) => {}
             outcome => return outcome,
@@ -269,7 +306,7 @@ impl BlockDevice {
         Ok(())
     }
 
-    /// Starts a read into `buf`; many may be under way.
+    /// Starts a read into `buf`, past the cache; many may be under way.
     pub fn start_read(&self, offset: u64, buf: Vec<u8>) -> Pending {
         match self.place(offset, buf.len() as u64) {
             Ok(at) => {
@@ -280,7 +317,7 @@ impl BlockDevice {
         }
     }
 
-    /// Starts a write; many may be under way, in no order among them.
+    /// Starts a write, past the cache; many may be under way, in no order among them.
     pub fn start_write(&self, offset: u64, data: Vec<u8>) -> Pending {
         match self.place_to_write(offset, data.len() as u64) {
             Ok(at) => {

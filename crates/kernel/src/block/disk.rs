@@ -79,8 +79,6 @@ pub trait DiskOps: Any + Send + Sync {
 pub struct DiskParts {
     /// As in /dev.
     pub name: String,
-    /// The driver's name in /proc/devices.
-    pub driver: &'static str,
     /// Directory below /sys that its own is in.
     pub sys_parent: String,
     /// Number of the disk.
@@ -97,8 +95,6 @@ pub struct DiskParts {
 pub struct Gendisk {
     /// As in /dev.
     pub name: String,
-    /// The driver's name in /proc/devices.
-    pub driver: &'static str,
     /// Directory below /sys that its own is in.
     pub sys_parent: String,
     /// Number of the disk.
@@ -128,7 +124,6 @@ impl Gendisk {
     pub fn add(parts: DiskParts, partscan: bool) -> Arc<BlockDevice> {
         let disk = Arc::new(Gendisk {
             name: parts.name,
-            driver: parts.driver,
             sys_parent: parts.sys_parent,
             major: parts.major,
             first_minor: parts.first_minor,
@@ -248,6 +243,7 @@ impl Gendisk {
         if self.overlaps(start, end, number) {
             return Err(EBUSY);
         }
+        part.drop_cache();
         part.set_len(sectors * SECTOR);
         Ok(())
     }

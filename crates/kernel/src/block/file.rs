@@ -1,18 +1,20 @@
 //! An open block device: reads, writes and seeks by the byte.
 //!
-//! Data goes between the driver and the guest in pieces; a piece that isn't in the host's memory is waited for while the
-//! next ones are already under way. Sectors that are written in part are read first.
+//! They go through the device's page cache (`cache.rs`). With O_DIRECT data goes between the driver and the guest in
+//! pieces; a piece that isn't in the host's memory is waited for while the next ones are already under way.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use abi::Result;
-use abi::errno::{EINVAL, ENOSPC, EOPNOTSUPP, EPERM};
+use abi::errno::{EFAULT, EINVAL, ENOSPC, EOPNOTSUPP, EPERM};
 use abi::fcntl::*;
 
 use super::{BlockDevice, Pending, SECTOR, ioctl};
+use crate::mm::filemap::errseq::Since;
+use crate::mm::filemap::{Advice, ReadAhead};
 use crate::sync::{SpinLock, rank};
-use crate::vfs::{File, FileOps, IovDest, IovSource};
+use crate::vfs::{File, FileOps, IovDest, IovSource, Mapping, MmapRequest};
 
 /// Bytes of one piece: what fits a core's own cache.
 const PIECE: usize = 256 << 10;
@@ -41,6 +43,8 @@ fn give_back(buffer: Vec<u8>) {
 pub(super) struct BdevFile {
     bdev: Arc<BlockDevice>,
     exclusive: bool,
+    ahead: ReadAhead,
+    since: Since,
 }
 
 impl BdevFile {
@@ -51,7 +55,8 @@ impl BdevFile {
             bdev.disk.claim(bdev.number)?;
         }
         bdev.get();
-        Ok(BdevFile { bdev, exclusive })
+        let since = bdev.cache().errors().sample();
+        Ok(BdevFile { bdev, exclusive, ahead: ReadAhead::default(), since })
     }
 
     /// The device.
@@ -59,84 +64,118 @@ impl BdevFile {
         &self.bdev
     }
 
-    /// O_DIRECT takes whole sectors only.
-    fn check_direct(file: &File, pos: u64, len: usize) -> Result<()> {
+    /// Whether a transfer goes past the cache. EINVAL for one that isn't of whole sectors.
+    fn is_direct(file: &File, pos: u64, len: usize) -> Result<bool> {
         let whole = pos.is_multiple_of(SECTOR) && (len as u64).is_multiple_of(SECTOR);
-        if file.flags().contains(OpenFlags::DIRECT) && !whole { Err(EINVAL) } else { Ok(()) }
+        match file.flags().contains(OpenFlags::DIRECT) {
+            true if !whole => Err(EINVAL),
+            direct => Ok(direct),
+        }
     }
 
-    /// Takes what is written in part together with the rest of its sectors.
-    fn write_partial(&self, src: &mut IovSource<'_>, pos: u64, len: usize) -> Result<usize> {
-        let _guard = self.bdev.partial.lock();
-        let first = pos / SECTOR * SECTOR;
-        let end = (pos + len as u64).next_multiple_of(SECTOR);
-        let mut buf = buffer((end - first) as usize);
-        self.bdev.read(first, &mut buf)?;
-        let at = (pos - first) as usize;
-        let n = src.read(&mut buf[at..at + len])?;
-        self.bdev.write(first, &[&buf])?;
-        give_back(buf);
-        Ok(n)
+    fn sync(&self, start: u64, end: u64) -> Result<()> {
+        let cache = self.bdev.cache();
+        // Also what writeback has met since this file was opened.
+        cache.fsync(start, end, false).and(cache.errors().check(&self.since))
+    }
+
+    /// Reads past the cache.
+    fn read_direct(&self, dest: &mut IovDest<'_>, pos: &mut u64) -> Result<usize> {
+        let start = *pos;
+        let left = usize::try_from(self.bdev.len().saturating_sub(start)).unwrap_or(usize::MAX);
+        let end = start + left.min(dest.remaining()) as u64;
+        self.bdev.settle(start, end)?;
+        let mut next = start;
+        let mut window = Window::new();
+        let outcome = loop {
+            // Ahead only while there is something to wait for.
+            let waits = window.back().is_none_or(|(last, _)| !last.is_ready());
+            if next < end && window.len() < WINDOW && waits {
+                let len = (end - next).min(PIECE as u64) as usize;
+                window.push_back((self.bdev.start_read(next, buffer(len)), len));
+                next += len as u64;
+                continue;
+            }
+            let Some((pending, len)) = window.pop_front() else { break Ok(()) };
+            let (outcome, buf) = pending.wait();
+            let copied = outcome.and_then(|()| dest.write(&buf));
+            give_back(buf);
+            match copied {
+                Ok(n) => *pos += n as u64,
+                Err(errno) => break Err(errno),
+            }
+            if copied != Ok(len) {
+                break Ok(());
+            }
+        };
+        if *pos == start { outcome.map(|()| 0) } else { Ok((*pos - start) as usize) }
+    }
+
+    /// Writes past the cache: what was written before an error counts.
+    fn write_direct(&self, src: &mut IovSource<'_>, pos: &mut u64, end: u64) -> Result<usize> {
+        let start = *pos;
+        let mut next = start;
+        let mut window = Window::new();
+        let mut outcome = Ok(());
+        while next < end && outcome.is_ok() {
+            let mut buf = buffer((end - next).min(PIECE as u64) as usize);
+            match src.read(&mut buf) {
+                Ok(n) if n < buf.len() => {
+                    // The rest of the guest's memory cannot be read.
+                    buf.truncate(n / SECTOR as usize * SECTOR as usize);
+                    outcome = Err(EFAULT);
+                }
+                Ok(_) => {}
+                Err(errno) => {
+                    outcome = Err(errno);
+                    break;
+                }
+            }
+            let len = buf.len();
+            window.push_back((self.bdev.start_write(next, buf), len));
+            next += len as u64;
+            if window.len() == WINDOW || window.front().is_some_and(|(pending, _)| pending.is_ready()) {
+                outcome = outcome.and(finish_one(&mut window, pos));
+            }
+        }
+        // All are waited for; those behind one that failed don't count.
+        let mut written = matches!(outcome, Ok(()) | Err(EFAULT));
+        while !window.is_empty() {
+            let finished = finish_one(&mut window, if written { &mut *pos } else { &mut next });
+            written &= finished.is_ok();
+            outcome = outcome.and(finished);
+        }
+        self.bdev.outdate(start, next.max(end));
+        if *pos == start { outcome.map(|()| 0) } else { Ok((*pos - start) as usize) }
     }
 }
 
-/// A read under way: the bytes to leave out at its start, and how many to copy.
-struct Reading {
-    pending: Pending,
-    skip: usize,
-    len: usize,
+/// Transfers under way, with their lengths.
+type Window = VecDeque<(Pending, usize)>;
+
+fn finish_one(window: &mut Window, pos: &mut u64) -> Result<()> {
+    let Some((pending, len)) = window.pop_front() else { return Ok(()) };
+    let (outcome, buf) = pending.wait();
+    give_back(buf);
+    outcome.map(|()| *pos += len as u64)
 }
 
 impl FileOps for BdevFile {
     fn read(&self, file: &File, dest: &mut IovDest<'_>, pos: &mut u64) -> Result<usize> {
-        BdevFile::check_direct(file, *pos, dest.remaining())?;
-        let size = self.bdev.len();
-        let left = usize::try_from(size.saturating_sub(*pos)).unwrap_or(usize::MAX);
-        let end = *pos + left.min(dest.remaining()) as u64;
-        let (mut next, mut done) = (*pos, 0);
-        let mut window: VecDeque<Reading> = VecDeque::new();
-        let outcome = loop {
-            // Ahead only while there is something to wait for.
-            let waits = window.back().is_none_or(|last| !last.pending.is_ready());
-            if next < end && window.len() < WINDOW && waits {
-                let first = next / SECTOR * SECTOR;
-                let stop = end.min(first + PIECE as u64);
-                let buf = buffer((stop.next_multiple_of(SECTOR) - first) as usize);
-                let pending = self.bdev.start_read(first, buf);
-                window.push_back(Reading {
-                    pending,
-                    skip: (next - first) as usize,
-                    len: (stop - next) as usize,
-                });
-                next = stop;
-                continue;
-            }
-            let Some(reading) = window.pop_front() else { break Ok(()) };
-            let (outcome, buf) = reading.pending.wait();
-            if let Err(errno) = outcome {
-                break Err(errno);
-            }
-            let copied = dest.write(&buf[reading.skip..reading.skip + reading.len]);
-            give_back(buf);
-            match copied {
-                Ok(n) => {
-                    done += n;
-                    if n < reading.len {
-                        break Ok(());
-                    }
-                }
-                Err(errno) => break Err(errno),
-            }
-        };
-        *pos += done as u64;
-        if done == 0 { outcome.map(|()| 0) } else { Ok(done) }
+        if *pos >= self.bdev.len() {
+            return Ok(0);
+        }
+        if BdevFile::is_direct(file, *pos, dest.remaining())? {
+            return self.read_direct(dest, pos);
+        }
+        self.bdev.cache().read(dest, pos, &self.ahead)
     }
 
     fn write(&self, file: &File, src: &mut IovSource<'_>, pos: &mut u64) -> Result<usize> {
         if self.bdev.is_readonly() {
             return Err(EPERM);
         }
-        BdevFile::check_direct(file, *pos, src.remaining())?;
+        let direct = BdevFile::is_direct(file, *pos, src.remaining())?;
         let size = self.bdev.len();
         if src.remaining() == 0 {
             return Ok(0);
@@ -144,56 +183,43 @@ impl FileOps for BdevFile {
         if *pos >= size {
             return Err(ENOSPC);
         }
-        let end = *pos + (size - *pos).min(src.remaining() as u64);
-        let (mut next, mut done) = (*pos, 0);
-        let mut window: VecDeque<(Pending, usize)> = VecDeque::new();
-        let mut outcome = Ok(());
-        while next < end && outcome.is_ok() {
-            let len = (end - next).min(PIECE as u64) as usize;
-            let whole = next.is_multiple_of(SECTOR) && len as u64 >= SECTOR;
-            let started = if whole {
-                let len = len / SECTOR as usize * SECTOR as usize;
-                let mut buf = buffer(len);
-                match src.read(&mut buf) {
-                    // The rest of the guest's memory could not be read.
-                    Ok(n) if n < len => {
-                        buf.truncate(n / SECTOR as usize * SECTOR as usize);
-                        outcome = Err(abi::errno::EFAULT);
-                        Ok((buf.len(), Some(buf)))
-                    }
-                    Ok(_) => Ok((len, Some(buf))),
-                    Err(errno) => Err(errno),
-                }
-            } else {
-                let sector_end = (next + 1).next_multiple_of(SECTOR);
-                self.write_partial(src, next, (sector_end.min(end) - next) as usize).map(|n| (n, None))
-            };
-            match started {
-                Ok((len, buf)) => {
-                    let pending = match buf {
-                        Some(buf) => self.bdev.start_write(next, buf),
-                        None => Pending::ready(Ok(()), Vec::new()),
-                    };
-                    window.push_back((pending, len));
-                    next += len as u64;
-                }
-                Err(errno) => outcome = Err(errno),
-            }
-            if window.len() == WINDOW || window.front().is_some_and(|(pending, _)| pending.is_ready()) {
-                outcome = outcome.and(finish_one(&mut window, &mut done));
-            }
+        let _writers = self.bdev.writers.lock();
+        if direct {
+            let end = *pos + (size - *pos).min(src.remaining() as u64);
+            self.bdev.settle(*pos, end)?;
+            return self.write_direct(src, pos, end);
         }
-        while !window.is_empty() {
-            // After an error the rest is waited for, and does not count.
-            let mut more = 0;
-            let finished = finish_one(&mut window, &mut more);
-            if outcome.is_ok() || outcome == Err(abi::errno::EFAULT) {
-                done += more;
+        self.bdev.cache().write(src, pos, size)
+    }
+
+    fn mmap(&self, _: &File, request: MmapRequest) -> Result<Mapping> {
+        self.bdev.cache().mmap(request)
+    }
+
+    fn fsync_range(&self, _: &File, start: u64, end: u64, _: bool) -> Result<()> {
+        self.sync(start, end)
+    }
+
+    fn write_range(&self, _: &File, start: u64, end: u64) -> Result<()> {
+        let cache = self.bdev.cache();
+        cache.write_back(start, end).and(cache.errors().check(&self.since))
+    }
+
+    fn fadvise(&self, _: &File, start: u64, end: u64, advice: u32) -> Result<()> {
+        let cache = self.bdev.cache();
+        match advice {
+            POSIX_FADV_NORMAL => self.ahead.advise(Advice::Normal),
+            POSIX_FADV_RANDOM => self.ahead.advise(Advice::Random),
+            POSIX_FADV_SEQUENTIAL => self.ahead.advise(Advice::Sequential),
+            POSIX_FADV_WILLNEED => cache.will_need(start, end.saturating_sub(start)),
+            POSIX_FADV_DONTNEED => {
+                // Pages that cannot be written stay.
+                let _ = cache.write_back(start, end);
+                cache.invalidate(start, end);
             }
-            outcome = outcome.and(finished);
+            _ => {}
         }
-        *pos += done as u64;
-        if done == 0 { outcome.map(|()| 0) } else { Ok(done) }
+        Ok(())
     }
 
     fn seek(&self, _: &File, pos: u64, offset: i64, whence: u32) -> Result<u64> {
@@ -208,7 +234,7 @@ impl FileOps for BdevFile {
     }
 
     fn fsync(&self, _: &File, _: bool) -> Result<()> {
-        self.bdev.flush()
+        self.sync(0, u64::MAX)
     }
 
     fn fallocate(&self, _: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
@@ -248,13 +274,6 @@ impl FileOps for BdevFile {
         }
         self.bdev.put();
     }
-}
-
-fn finish_one(window: &mut VecDeque<(Pending, usize)>, done: &mut usize) -> Result<()> {
-    let Some((pending, len)) = window.pop_front() else { return Ok(()) };
-    let (outcome, buf) = pending.wait();
-    give_back(buf);
-    outcome.map(|()| *done += len)
 }
 
 /// The device of an open block device file.

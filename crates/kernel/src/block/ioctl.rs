@@ -52,7 +52,9 @@ pub(super) fn ioctl(bdev: &Arc<BlockDevice>, file: &File, cmd: u32, arg: u64) ->
         }
         BLKFLSBUF => {
             admin(EACCES)?;
-            bdev.flush().map(|()| 0)
+            bdev.sync()?;
+            bdev.outdate(0, bdev.len());
+            Ok(0)
         }
         BLKRRPART => {
             admin(EACCES)?;

@@ -17,7 +17,8 @@ use crate::sync::{Mutex, SpinLock, rank};
 use crate::vfs::namei::d_path;
 use crate::vfs::{File, FileType, IovDest, IovSource};
 
-const LOOP_MAJOR: u32 = 7;
+/// Major number.
+pub(super) const LOOP_MAJOR: u32 = 7;
 /// Devices that there may be.
 const MAX_LOOPS: u32 = 1024;
 
@@ -61,7 +62,6 @@ fn get_or_add(number: u32) -> Arc<BlockDevice> {
     let disk = LoopDisk { number, backing: SpinLock::new(rank::LEAF, None), change: Mutex::new(()) };
     let parts = DiskParts {
         name: format!("loop{number}"),
-        driver: "loop",
         sys_parent: "devices/virtual/block".to_owned(),
         major: LOOP_MAJOR,
         first_minor: number,

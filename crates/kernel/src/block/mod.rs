@@ -6,6 +6,7 @@
 //! | a disk or partition by device number, its blocking calls for file systems | `bdev.rs` ([`BlockDevice`]) |
 //! | partition tables | `partition/` |
 //! | a request under way | `pending.rs` ([`Pending`]); counters `stats.rs` |
+//! | its page cache | `cache.rs` |
 //! | an open device node | `file.rs`; its ioctls `ioctl.rs` |
 //! | /sys/block, /proc/partitions | `sysfs.rs` |
 //! | User-Mode Linux's disks, `ubdN=` | `ubd.rs` |
@@ -15,9 +16,11 @@
 //! A file system takes a device by [`by_path`], holds it by [`BlockDevice::claim`], and calls [`BlockDevice::read`],
 //! `write`, `flush` and `discard`, which put the calling task to sleep. The host's side is `host::block`.
 //!
-//! Locks: a disk's `scan` (sleeping) serialises changes of its partitions; every other lock here is a LEAF over a list.
+//! Locks: a disk's `scan` (sleeping) serialises changes of its partitions, and is taken before a device's `openers`
+//! (`cache.rs`); every other lock here is a LEAF over a list.
 
 mod bdev;
+mod cache;
 mod disk;
 mod file;
 mod ioctl;
@@ -37,6 +40,7 @@ use abi::errno::{EACCES, ENOTBLK, ENXIO};
 use abi::fcntl::OpenFlags;
 
 pub use bdev::{BlockDevice, Claim, find};
+pub use cache::sync_all;
 pub use disk::{DiskOps, DiskParts, Gendisk, Limits};
 pub use pending::{Complete, Outcome, Pending};
 pub use root::{by_name, describe_all};
@@ -46,6 +50,10 @@ use crate::vfs::{Fd, FileOps, FileType, MountFlags};
 
 /// What offsets and lengths of requests are multiples of, bytes.
 pub const SECTOR: u64 = 512;
+
+/// Block majors and their drivers, for /proc/devices.
+pub const MAJORS: [(u32, &str); 3] =
+    [(loop_dev::LOOP_MAJOR, "loop"), (ubd::UBD_MAJOR, "ubd"), (bdev::EXT_MAJOR, "blkext")];
 
 /// Makes loop devices and the tables of /proc and /sys known. From a task.
 pub fn init() {

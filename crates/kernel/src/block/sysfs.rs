@@ -7,7 +7,7 @@ use abi::Result;
 use abi::errno::EINVAL;
 use abi::stat::{major, minor};
 
-use super::bdev::{self, EXT_MAJOR};
+use super::bdev;
 use super::loop_dev::LoopDisk;
 use super::ubd::UbdDisk;
 use super::{BlockDevice, SECTOR};
@@ -229,12 +229,11 @@ fn number<T: std::str::FromStr>(text: &[u8]) -> Result<T> {
     text.trim().parse().map_err(|_| EINVAL)
 }
 
-/// For /proc/partitions, /proc/diskstats and /proc/devices.
+/// For /proc/partitions and /proc/diskstats.
 pub(super) fn proc_list() -> Vec<Disk> {
     let one = |bdev: Arc<BlockDevice>| Disk {
         dev: (major(bdev.dev), minor(bdev.dev)),
         name: bdev.name.clone(),
-        driver: if major(bdev.dev) == EXT_MAJOR { "blkext" } else { bdev.disk.driver },
         sectors: bdev.len() / SECTOR,
         stats: bdev.stats.numbers(),
     };

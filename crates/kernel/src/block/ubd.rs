@@ -89,7 +89,6 @@ pub fn add(ubd: Ubd) {
     crate::pr_info!("{name}: {} 512-byte sectors{read_only}", len / SECTOR);
     let parts = DiskParts {
         name,
-        driver: "ubd",
         sys_parent: format!("devices/platform/uml-blkdev.{index}/block"),
         major: UBD_MAJOR,
         first_minor: index * MINORS,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use abi::Result;
 use abi::errno::ENOENT;
+use abi::fcntl::OpenFlags;
 use abi::resource::Rlimit;
 use abi::signal::SigSet;
 
@@ -91,7 +92,9 @@ fn run_command(init: &Arc<Task>, command: Command, files: [Arc<File>; 3], tty: O
         match task::wait::reap_any() {
             Ok((pid, status)) if pid == tgid => {
                 let code = if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) };
+                // Nobody shuts this machine down: what the command has written to disks is kept all the same.
                 crate::fs::shutdown();
+                crate::vfs::sync_calls::sync_disks(&init.fs().ns);
                 return power::power_off(Outcome::Exit(code));
             }
             Ok(_) => {}
@@ -185,10 +188,25 @@ type StandardFiles = [Arc<File>; 3];
 fn standard_files(stdio: Stdio) -> Result<(StandardFiles, Option<Arc<Tty>>)> {
     match stdio {
         Stdio::Terminal { input, output, error } => {
-            let tty = Console::attach(input, output)?;
+            let tty = Console::attach(0, Some(input), Some(output))?;
             let file = crate::tty::open_console(&tty)?;
             let error = error.map_or_else(|| Ok(file.clone()), |error| stdio::open(error, false, true))?;
             Ok(([file.clone(), file, error], Some(tty)))
+        }
+        Stdio::Consoles(channels) => {
+            let mut first = None;
+            for channel in channels {
+                let tty = Console::attach(channel.minor, channel.input, channel.output)?;
+                if channel.minor == 0 {
+                    first = Some(tty);
+                }
+            }
+            let file = match &first {
+                Some(tty) => crate::tty::open_console(tty)?,
+                // Linux goes on without an initial console.
+                None => crate::vfs::open::filp_open(b"/dev/null", OpenFlags::RDWR, 0)?,
+            };
+            Ok(([file.clone(), file.clone(), file], first))
         }
         Stdio::Files([input, output, error]) => {
             let input = stdio::open(input, true, false)?;

@@ -126,8 +126,20 @@ pub enum Stdio {
         /// Standard error, where that is no terminal.
         error: Option<OwnedFd>,
     },
+    /// Terminals by the numbers of their /dev/ttyN, of which 0 is the console and the first program's.
+    Consoles(Vec<Channel>),
     /// Three host files passed through as they are.
     Files([OwnedFd; 3]),
+}
+
+/// A terminal on host descriptors.
+pub struct Channel {
+    /// N of /dev/ttyN.
+    pub minor: u32,
+    /// Read from; without it input never arrives.
+    pub input: Option<OwnedFd>,
+    /// Written to; without it output is thrown away.
+    pub output: Option<OwnedFd>,
 }
 
 /// Boots the machine, waits for its end, and ends every process of it.

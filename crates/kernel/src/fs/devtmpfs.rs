@@ -26,6 +26,9 @@ const NODES: [(&str, u32, u32, u32); 9] = [
     ("ptmx", 5, 2, 0o666),
 ];
 
+/// /dev/tty0 and on, whether or not they have a channel.
+const CONSOLES: u32 = 16;
+
 const LINKS: [(&str, &str); 4] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -52,6 +55,9 @@ fn the_one() -> Result<Arc<SuperBlock>> {
     }
     for (name, major, minor, mode) in NODES {
         add_node(&root, name, FileType::CharDev, makedev(major, minor), mode)?;
+    }
+    for minor in 0..CONSOLES {
+        add_node(&root, &format!("tty{minor}"), FileType::CharDev, makedev(4, minor), 0o620)?;
     }
     for (name, target) in LINKS {
         root.ops.symlink(&root, name.as_bytes(), target.as_bytes(), &node(FileType::Symlink, 0o777, 0))?;

@@ -28,6 +28,17 @@ pub fn sync_all(ns: &MountNamespace) {
         }
         done.push(mnt.sb.clone());
     }
+    crate::block::sync_all();
+}
+
+/// The part of sync(2) that is about disks, at the end of a machine: file systems without a device have nothing to keep.
+pub fn sync_disks(ns: &MountNamespace) {
+    for mnt in ns.list().into_iter().filter(|mnt| !mnt.sb.fs_type.nodev) {
+        if let Err(errno) = mnt.sb.ops.sync(&mnt.sb) {
+            crate::pr_err!("{}: sync failed: {errno}", mnt.sb.fs_type.name);
+        }
+    }
+    crate::block::sync_all();
 }
 
 /// syncfs(2)

@@ -106,6 +106,7 @@ pub(super) fn ioctl(own: &LoopDisk, bdev: &Arc<BlockDevice>, file: &File, cmd: u
                 drop(own.set(Some(later)));
                 return Ok(0);
             }
+            bdev.drop_cache();
             clear(own, &bdev.disk);
             Ok(0)
         }
@@ -124,6 +125,7 @@ pub(super) fn ioctl(own: &LoopDisk, bdev: &Arc<BlockDevice>, file: &File, cmd: u
         LOOP_CHANGE_FD => change_fd(own, &bdev.disk, Fd(arg as i32)),
         LOOP_SET_CAPACITY => {
             let _guard = own.change.lock();
+            bdev.drop_cache();
             let backing = own.backing().ok_or(ENXIO)?;
             let backing = Backing { len: length(&backing.file, &backing.info)?, ..(*backing).clone() };
             drop(own.set(Some(backing)));
@@ -171,6 +173,7 @@ fn configure(
     }
     let backing = make(own, file, info)?;
     let partscan = info.lo_flags & LO_FLAGS_PARTSCAN != 0;
+    bdev.drop_cache();
     drop(own.set(Some(backing)));
     bdev.disk.partscan.store(partscan, Ordering::Relaxed);
     bdev.disk.changed();
@@ -232,6 +235,9 @@ fn set_status(own: &LoopDisk, disk: &Arc<Gendisk>, new: LoopInfo64) -> Result<u6
     info.lo_flags = kept | new.lo_flags & STATUS_SETTABLE;
     let backing = make(own, backing.file.clone(), info)?;
     let partscan = info.lo_flags & LO_FLAGS_PARTSCAN != 0;
+    if let Some(whole) = disk.whole() {
+        whole.drop_cache();
+    }
     drop(own.set(Some(backing)));
     if partscan && old & LO_FLAGS_PARTSCAN == 0 {
         disk.partscan.store(true, Ordering::Relaxed);
@@ -247,6 +253,9 @@ fn change_fd(own: &LoopDisk, disk: &Arc<Gendisk>, fd: Fd) -> Result<u64> {
     check_file(&file, disk)?;
     if !backing.read_only || length(&file, &backing.info)? != backing.len {
         return Err(EINVAL);
+    }
+    if let Some(whole) = disk.whole() {
+        whole.drop_cache();
     }
     drop(own.set(Some(Backing { file, ..(*backing).clone() })));
     disk.changed();

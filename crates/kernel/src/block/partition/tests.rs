@@ -66,6 +66,7 @@ impl Image {
             header[80..84].copy_from_slice(&128u32.to_le_bytes());
             header[84..88].copy_from_slice(&128u32.to_le_bytes());
             header[88..92].copy_from_slice(&crc(&table).to_le_bytes());
+            header[16..20].fill(0);
             let sum = crc(&header[..92]);
             header[16..20].copy_from_slice(&sum.to_le_bytes());
         }

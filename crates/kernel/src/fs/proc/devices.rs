@@ -32,8 +32,6 @@ pub struct Disk {
     pub dev: (u32, u32),
     /// As in /dev.
     pub name: String,
-    /// Its driver's name, in /proc/devices.
-    pub driver: &'static str,
     /// 512-byte sectors.
     pub sectors: u64,
     /// The numbers of /proc/diskstats after the name: reads, reads merged, sectors read, ms reading, the same of
@@ -58,10 +56,7 @@ fn devices() -> String {
         put!(out, "{major:3} {name}\n");
     }
     out += "\nBlock devices:\n";
-    let mut drivers: Vec<_> = disks().iter().map(|d| (d.dev.0, d.driver)).collect();
-    drivers.sort_unstable();
-    drivers.dedup();
-    for (major, name) in drivers {
+    for (major, name) in crate::block::MAJORS {
         put!(out, "{major:3} {name}\n");
     }
     out
