@@ -121,6 +121,8 @@ pub struct Task {
     pub maj_flt: AtomicU64,
     /// Children's completion of vfork(2): the parent waits until it is true.
     pub vfork_done: SpinLock<Option<Arc<VforkDone>>>,
+    /// ext4's locks: its next park ends at once.
+    pub(crate) unparked: AtomicBool,
     /// Changes of its memory that the host has not confirmed.
     pub undo: crate::mm::UndoLog,
     /// personality(2)
@@ -223,6 +225,7 @@ impl Task {
             min_flt: AtomicU64::new(0),
             maj_flt: AtomicU64::new(0),
             vfork_done: SpinLock::new(rank::LEAF, None),
+            unparked: AtomicBool::new(false),
             undo: crate::mm::UndoLog::default(),
             personality: AtomicU32::new(0),
             ioprio: AtomicU32::new(0),

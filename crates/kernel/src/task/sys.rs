@@ -186,6 +186,7 @@ pub fn reboot(magic: u32, magic2: u32, command: u32, arg: u64) -> Result<()> {
         }
         _ => return Err(EINVAL),
     };
+    crate::fs::shutdown();
     boot::power_off(outcome);
     // The caller sees no return: its machine ends while it sleeps.
     let sleep = Sleep { interruptible: Interruptible::No, deadline: None };

@@ -1,0 +1,1 @@
+//! FITRIM and discard.
