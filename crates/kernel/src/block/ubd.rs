@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use abi::Result;
 use abi::errno::EIO;
-use host::block::{Disk, Engine, Op, OpenOptions, Request};
+use host::block::{Disk, Op, OpenOptions, Request};
 
 pub use config::{MAX_DEVICES, Setup, UbdConfig};
 
@@ -55,7 +55,7 @@ pub fn open(config: UbdConfig) -> core::result::Result<Ubd, String> {
     if config.backing.is_some() {
         return Err(failed("copy-on-write files are not in this version".to_owned()));
     }
-    let disk = host::block::open(&config.file, options, Engine::Auto).map_err(failed)?;
+    let disk = host::block::open(&config.file, options, config.engine).map_err(failed)?;
     if !config.no_cow && is_cow(&*disk) {
         let message =
             "it is a copy-on-write file, which this version doesn't have; 'd' takes it for a plain disk";

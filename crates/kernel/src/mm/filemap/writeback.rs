@@ -114,14 +114,13 @@ pub(super) fn note_dirty(cache: &Arc<PageCache>) {
 
 /// A cache that turned out clean leaves the list.
 pub(super) fn unlist(cache: &Arc<PageCache>) {
+    if cache.has_work() {
+        return;
+    }
     let gone = {
         let mut list = LIST.lock();
-        if cache.has_work() {
-            None
-        } else {
-            cache.listed.store(false, Ordering::SeqCst);
-            list.remove(&cache.id)
-        }
+        cache.listed.store(false, Ordering::SeqCst);
+        list.remove(&cache.id)
     };
     drop(gone);
     // Made dirty just before the mark went.
