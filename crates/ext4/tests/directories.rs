@@ -156,7 +156,7 @@ fn listing_while_names_come_and_go() {
 #[test]
 fn trees_made_by_mke2fs() {
     let source = TempDir::new();
-    for i in 0..5000 {
+    for i in 0..1500 {
         std::fs::write(source.path().join(format!("made-{i}")), b"x").unwrap();
     }
     let path = source.path().to_str().unwrap().to_string();
@@ -167,15 +167,15 @@ fn trees_made_by_mke2fs() {
         tool("e2fsck", &["-fyD", image.name()]);
         let fs = image.mount();
         let root = fs.root().unwrap();
-        assert_eq!(list(&root).len(), 5001, "{kind}");
+        assert_eq!(list(&root).len(), 1501, "{kind}");
         // Without an index each name costs a look at all.
         let indexed = fs.geometry().features.compat.contains(Compat::DIR_INDEX);
-        for i in 0..if indexed { 3000 } else { 300 } {
+        for i in 0..if indexed { 1000 } else { 200 } {
             root.create(format!("added-{i}").as_bytes(), &file(0o644)).unwrap();
             root.unlink(format!("made-{i}").as_bytes(), time(1)).unwrap();
         }
         let fresh: &Inode = &root;
-        assert_eq!(list(fresh).len(), 5001, "{kind}");
+        assert_eq!(list(fresh).len(), 1501, "{kind}");
         drop(root);
         fs.unmount().unwrap();
         image.check(kind);
