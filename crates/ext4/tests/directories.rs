@@ -106,7 +106,9 @@ fn without_large_dir_a_tree_ends() {
 /// What POSIX promises: names that stay are listed exactly once, whatever happens to others meanwhile.
 #[test]
 fn listing_while_names_come_and_go() {
-    for (kind, args) in [("ext4", &["-t", "ext4", "-b", "1024"][..]), ("inline", &["-t", "ext4", "-O", "inline_data"])] {
+    for (kind, args) in
+        [("ext4", &["-t", "ext4", "-b", "1024"][..]), ("inline", &["-t", "ext4", "-O", "inline_data"])]
+    {
         let image = Image::make("64M", args);
         let fs = image.mount();
         let dir = fs.root().unwrap().mkdir(b"dir", &directory(0o755)).unwrap();

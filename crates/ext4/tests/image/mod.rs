@@ -42,7 +42,8 @@ pub fn tool(name: &str, args: &[&str]) -> (i32, String) {
     let path = ["/sbin", "/usr/sbin"].iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists());
     let path = path.unwrap_or_else(|| panic!("{name} is missing: install e2fsprogs"));
     let output = Command::new(path).args(args).output().expect("run");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap_or(-1), text)
 }
 
