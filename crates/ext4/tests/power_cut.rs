@@ -421,7 +421,7 @@ impl Log for Messages {
 }
 
 /// Reads a whole tree.
-fn tree(fs: &Arc<Filesystem>) -> BTreeMap<String, Found> {
+fn tree(fs: &Arc<Filesystem>, with_lost: bool) -> BTreeMap<String, Found> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![(String::new(), fs.root().unwrap())];
     while let Some((path, dir)) = dirs.pop() {
@@ -432,7 +432,7 @@ fn tree(fs: &Arc<Filesystem>) -> BTreeMap<String, Found> {
         })
         .unwrap();
         for name in names {
-            if name == b"." || name == b".." || path.is_empty() && name == b"lost+found" {
+            if name == b"." || name == b".." || !with_lost && path.is_empty() && name == b"lost+found" {
                 continue;
             }
             let inode = dir.lookup(&name).unwrap_or_else(|error| panic!("lookup in {path:?}: {error}"));
@@ -573,6 +573,7 @@ impl Cut<'_> {
             };
             if stable && untouched {
                 let result = match found.get(path) {
+                    None if self.lost_and_found(path, node, found) => Ok(()),
                     None => Err("missing".to_string()),
                     Some(found) => self.same_node(node, found, self.synced),
                 };
@@ -584,6 +585,26 @@ impl Cut<'_> {
                 }
             }
         }
+    }
+}
+
+impl Cut<'_> {
+    /// Whether a name may be gone, as a directory block on the way to it was torn, and e2fsck has found the file. Empty
+    /// ones it clears.
+    fn lost_and_found(&self, path: &str, node: &Node, found: &BTreeMap<String, Found>) -> bool {
+        let entries = |state: &State, dir: &str| {
+            state.tree.keys().filter(|path| split(path).0 == dir).cloned().collect::<Vec<_>>()
+        };
+        let states = &self.world.states[self.synced..=self.last];
+        let ways = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
+        let torn = ways.map(|way| split(way).0).any(|dir| {
+            let before = entries(&states[0], dir);
+            states.iter().any(|state| entries(state, dir) != before)
+        });
+        let Node::File(file) = node else { return torn };
+        let wanted = &self.world.states[self.synced].files[file].content;
+        let same = |found: &Found| matches!(found, Found::File { content, .. } if *content == **wanted);
+        torn && (wanted.is_empty() || found.values().any(same))
     }
 }
 
@@ -635,12 +656,12 @@ fn cut_power(kind: &Kind) {
         e2fsck(name, "-fy", &[0, 1], &context);
         e2fsck(name, "-fn", &[0], &context);
         let repaired = mount_copy(fs::read(&path).unwrap(), &options);
-        let found = tree(&repaired);
+        let found = tree(&repaired, !kind.journal);
         if kind.journal {
             cut.check_exact(&found);
             let replayed = Arc::new(MemoryDevice::new(image));
             let mounted = Filesystem::mount(replayed.clone(), &options, Arc::new(Messages)).unwrap();
-            cut.check_exact(&tree(&mounted));
+            cut.check_exact(&tree(&mounted, false));
             mounted.unmount().unwrap();
             fs::write(&path, replayed.snapshot()).unwrap();
             e2fsck(name, "-fn", &[0], &format!("{context}, replayed"));
@@ -660,7 +681,7 @@ fn finish(world: &mut World<'_>, path: &std::path::Path) {
     let end = world.states.len() - 1;
     world.synced.push((world.device.position(), end));
     let kind = Kind { ..EXT4 };
-    let found = tree(&mount_copy(world.device.snapshot(), &MountOptions::default()));
+    let found = tree(&mount_copy(world.device.snapshot(), &MountOptions::default()), false);
     Cut::new(world, &kind, usize::MAX).check_exact(&found);
 }
 
