@@ -543,3 +543,32 @@ pub(crate) fn init_group(fs: &Filesystem, handle: &mut Handle, group: u32) -> Re
     let state = fs.balloc.0.groups.get(group as usize).ok_or(EIO)?;
     state.change(fs, handle, group, 0, 0, true)
 }
+
+/// Takes the next run of at least `least` free blocks in `from..to` of a group, in memory only.
+pub(crate) fn take_free_run(
+    fs: &Filesystem,
+    group: u32,
+    from: u32,
+    to: u32,
+    least: u32,
+) -> Result<Option<(u64, u32)>> {
+    let shared = &fs.balloc.0;
+    let state = shared.groups.get(group as usize).ok_or(EIO)?;
+    let run = state.with_map(fs, group, |map| {
+        let (mut at, to) = (from as usize, to as usize);
+        loop {
+            let first = map.words.next_free(at).filter(|&first| first < to)?;
+            let end = map.words.next_used(first).min(to);
+            if end - first >= least as usize {
+                map.words.assign(first, end - first, true);
+                return Some((first as u64, (end - first) as u32));
+            }
+            at = end;
+        }
+    })?;
+    Ok(run.flatten().map(|(first, count)| {
+        state.adjust_free(count, false);
+        shared.counters.lock().available -= i64::from(count);
+        (fs.geometry.group_first_block(group) + first, count)
+    }))
+}

@@ -46,7 +46,7 @@ pub struct Filesystem {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) balloc: balloc::Allocator,
     pub(crate) ialloc: ialloc::Allocator,
-    pub(crate) xattr_blocks: crate::xattr::block::Blocks,
+    pub(crate) xattr_blocks: xattr::block::Blocks,
     /// Attribute values whose last user is gone, to be deleted.
     pub(crate) xattr_dying: parking_lot::Mutex<Vec<Arc<crate::Inode>>>,
     pub(crate) inodes: InodeCache,

@@ -187,17 +187,17 @@ pub(crate) fn for_each_entry(
     for_each(inode, state, &contents(inode, state)?, each)
 }
 
-/// Finds a name: inode, type, byte offset in the contents. ENOENT.
-pub(crate) fn find(inode: &Inode, state: &InodeState, name: &[u8]) -> Result<(u32, u8, usize)> {
+/// Finds a name: inode, byte offset in the contents. ENOENT.
+pub(crate) fn find(inode: &Inode, state: &InodeState, name: &[u8]) -> Result<(u32, usize)> {
     match name {
-        b"." => return Ok((inode.ino, 2, 0)),
-        b".." => return Ok((parent(inode, state)?, 2, 0)),
+        b"." => return Ok((inode.ino, 0)),
+        b".." => return Ok((parent(inode, state)?, 0)),
         _ => {}
     }
     let mut found = None;
     for_each(inode, state, &contents(inode, state)?, &mut |offset, entry| {
         if entry.ino != 0 && entry.name == name {
-            found = Some((entry.ino, entry.kind, offset as usize));
+            found = Some((entry.ino, offset as usize));
         }
         Ok(found.is_none())
     })?;

@@ -3,12 +3,12 @@
 use crate::buffer::BufferCache;
 use crate::device::BlockDevice;
 use crate::error::Errors;
-use crate::features::{Incompat, RoCompat};
+use crate::features::{Compat, Incompat, RoCompat};
 use crate::fs::Filesystem;
 use crate::geometry::Geometry;
 use crate::inode::cache::InodeCache;
-use crate::journal::{JournalMap, JournalOptions, Run, Transactions, recover};
-use crate::layout::superblock::{RawSuperblock, STATE_ERROR, STATE_VALID};
+use crate::journal::{JournalMap, JournalOptions, Run, Transactions, discard, recover};
+use crate::layout::superblock::{RawSuperblock, STATE_ERROR, STATE_VALID, SUPER_MAGIC};
 use crate::log::{Level, Log};
 use crate::map::ExtentState;
 use crate::options::{DataMode, ErrorsMode, MountOptions};
@@ -57,6 +57,8 @@ impl Filesystem {
                 damaged = recover(&*device, &map, &*log)?.damaged;
                 raw = read_super(&*device)?;
                 geometry = Geometry::from_superblock(&raw, device.len(), !options.read_only, &*log)?;
+            } else {
+                discard(&*device, &map, &*log)?;
             }
             journal = Some(map);
         } else if recovery && !options.read_only {
@@ -82,6 +84,35 @@ impl Filesystem {
             fs.start_writing()?;
         }
         Ok(fs)
+    }
+
+    /// The options that apply when a mount gives none: Linux's, then those in the superblock (tune2fs -o, -E
+    /// mount_opts=). [`MountOptions::parse`] on top of them gives what mount(2) means.
+    pub fn default_options(device: &dyn BlockDevice, log: &dyn Log) -> Result<MountOptions> {
+        const WORDS: [(u32, &str); 3] = [(0x2, "grpid"), (0x100, "nobarrier"), (0x400, "discard")];
+        let raw = read_super(device)?;
+        if raw.magic.get() != SUPER_MAGIC {
+            return Err(EINVAL);
+        }
+        let mut options = MountOptions::default();
+        let defaults = raw.default_mount_opts.get();
+        if raw.feature_compat.get() & Compat::HAS_JOURNAL.bits() != 0 {
+            options.data = match defaults & 0x60 {
+                0x20 => DataMode::Journal,
+                0x60 => DataMode::Writeback,
+                _ => DataMode::Ordered,
+            };
+        }
+        for (_, word) in WORDS.iter().filter(|(flag, _)| defaults & flag != 0) {
+            options.parse(word)?;
+        }
+        let end = raw.mount_opts.iter().position(|&byte| byte == 0).unwrap_or(raw.mount_opts.len());
+        let mut more = options.clone();
+        match core::str::from_utf8(&raw.mount_opts[..end]).map(|list| more.parse(list)) {
+            Ok(Ok(())) => options = more,
+            _ => log.log(Level::Warning, format_args!("failed to parse options in superblock")),
+        }
+        Ok(options)
     }
 
     fn assemble(

@@ -83,13 +83,16 @@ fn remounting_and_freezing() {
     image.check("unmounted");
     // Through a device that can't be written.
     let bytes = std::fs::read(&image.path).unwrap();
-    let fs = ext4::Filesystem::mount(Arc::new(MemoryDevice::new(bytes)), &read_only, Arc::new(Printer)).unwrap();
+    let fs =
+        ext4::Filesystem::mount(Arc::new(MemoryDevice::new(bytes)), &read_only, Arc::new(Printer)).unwrap();
     assert_eq!(list(&fs.root().unwrap()).len(), 4);
 }
 
 #[test]
 fn a_full_disk() {
-    for (kind, args) in KINDS.iter().filter(|(kind, _)| ["ext2-1k", "ext3-1k", "ext4-1k", "ext4-nojournal"].contains(kind)) {
+    for (kind, args) in
+        KINDS.iter().filter(|(kind, _)| ["ext2-1k", "ext3-1k", "ext4-1k", "ext4-nojournal"].contains(kind))
+    {
         let image = Image::make("16M", args);
         let fs = image.mount();
         let root = fs.root().unwrap();
@@ -98,7 +101,9 @@ fn a_full_disk() {
         // Until there is no block for contents, then until there is none for names.
         loop {
             let name = format!("file-{count}");
-            let done = root.create(name.as_bytes(), &file(0o644)).and_then(|inode| write(&inode, 0, &pattern(count, 50_000)));
+            let done = root
+                .create(name.as_bytes(), &file(0o644))
+                .and_then(|inode| write(&inode, 0, &pattern(count, 50_000)));
             match done {
                 Ok(()) => count += 1,
                 Err(errno) => {
@@ -172,9 +177,11 @@ fn more_subdirectories_than_can_be_counted() {
 
 #[test]
 fn errors_do_what_the_option_says() {
-    for (mode, writable, panics) in
-        [(ErrorsMode::Continue, true, false), (ErrorsMode::RemountRo, false, false), (ErrorsMode::Panic, false, true)]
-    {
+    for (mode, writable, panics) in [
+        (ErrorsMode::Continue, true, false),
+        (ErrorsMode::RemountRo, false, false),
+        (ErrorsMode::Panic, false, true),
+    ] {
         let image = Image::make("16M", &["-t", "ext4", "-O", "^metadata_csum", "-b", "1024"]);
         let fs = image.mount();
         let dir = fs.root().unwrap().mkdir(b"dir", &directory(0o755)).unwrap();

@@ -27,7 +27,7 @@ mod tests;
 
 pub use handle::Handle;
 pub use log::{JournalMap, JournalOptions, Run};
-pub use recovery::{Recovered, recover};
+pub use recovery::{Recovered, discard, recover};
 
 use crate::Result;
 use crate::buffer::{BlockData, Buffer, BufferCache};

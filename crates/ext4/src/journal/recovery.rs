@@ -65,6 +65,26 @@ pub fn recover(device: &dyn BlockDevice, map: &JournalMap, messages: &dyn Log) -
     Ok(done)
 }
 
+/// Empties the journal at `map` without replaying it: for a file system whose superblock says that there is nothing to
+/// recover, so that what the journal has is older than the file system.
+///
+/// # Errors
+/// As [`recover`].
+pub fn discard(device: &dyn BlockDevice, map: &JournalMap, messages: &dyn Log) -> Result<()> {
+    let mut superblock = map.read_superblock(device)?;
+    check_superblock(&superblock, map, messages)?;
+    if superblock.start.get() == 0 || device.is_readonly() {
+        return Ok(());
+    }
+    messages
+        .log(Level::Warning, format_args!("the journal has transactions, but nothing is to be recovered"));
+    let scan = Replay::new(device, map, &superblock, messages).scan()?;
+    superblock.sequence = U32::new(scan.end.wrapping_add(1));
+    superblock.start = U32::ZERO;
+    map.write_superblock(device, &mut superblock)?;
+    device.flush()
+}
+
 struct Replay<'a> {
     device: &'a dyn BlockDevice,
     map: &'a JournalMap,

@@ -275,3 +275,204 @@ fn power_cuts_with_checksums_v3() {
     cut_power("-t ext4 -O 64bit,metadata_csum -J size=4", 4096, 3, true, 200, 6);
     cut_power("-t ext4 -O ^64bit,metadata_csum -J size=1", 1024, 3, false, 100, 7);
 }
+
+/// Journals that debugfs wrote, replayed here and by e2fsck with the same result.
+fn replay_of_debugfs(options: &str, block_size: usize, open: &str) {
+    let image = Image::new(options, block_size);
+    let path = image.dir.path("image");
+    let mut random = Random(block_size as u64);
+    let mut script = format!("{open}\n");
+    for n in 0..40 {
+        let data = image.dir.path(&format!("data{n}"));
+        let count = 1 + random.below(20);
+        let mut bytes = pattern(n + 1, count * block_size);
+        // Blocks that have to be escaped.
+        bytes[..4].copy_from_slice(&format::MAGIC.to_be_bytes());
+        fs::write(&data, bytes).unwrap();
+        let first = random.below(BLOCKS - count);
+        let list = |blocks: &[u64]| blocks.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let blocks = list(&image.file[first..first + count]);
+        let revoked = list(&image.file[first..first + count.min(3)]);
+        script += &match n {
+            39 => format!("jw -c -b {blocks} {}\n", data.display()),
+            n if n % 5 == 4 => format!("jw -r {revoked} {}\n", data.display()),
+            _ => format!("jw -b {blocks} {}\n", data.display()),
+        };
+    }
+    script += "jc\n";
+    fs::write(image.dir.path("script"), script).unwrap();
+    let script = image.dir.path("script");
+    tools::run_ok("debugfs", &["-w", "-f", script.to_str().unwrap(), path.to_str().unwrap()]);
+    let written = fs::read(&path).unwrap();
+    let ours = MemoryDevice::new(written.clone());
+    let done = recover(&ours, &image.map(), &NoLog).unwrap();
+    assert_eq!((done.transactions, done.damaged), (39, false));
+    assert!(done.revoked > 0 && done.blocks > 20, "{done:?}");
+    let theirs = image.replay_by_e2fsck(&written);
+    let ours = ours.snapshot();
+    for block in &image.file {
+        let at = *block as usize * block_size;
+        assert_eq!(ours[at..at + block_size], theirs[at..at + block_size], "block {block}");
+    }
+    assert_ne!(ours, written);
+    // What was replayed mustn't be replayed again.
+    let again = recover(&MemoryDevice::new(ours), &image.map(), &NoLog).unwrap();
+    assert_eq!(again, Recovered::default());
+}
+
+#[test]
+fn journals_by_debugfs() {
+    replay_of_debugfs("-t ext3 -J size=4", 4096, "jo");
+    replay_of_debugfs("-t ext3 -J size=1", 1024, "jo -c -v 2");
+    replay_of_debugfs("-t ext4 -O 64bit,metadata_csum -J size=1", 1024, "jo -c -v 2");
+    replay_of_debugfs("-t ext4 -O 64bit,metadata_csum -J size=4", 4096, "jo -c -v 3");
+    replay_of_debugfs("-t ext4 -O ^64bit,metadata_csum -J size=1", 1024, "jo -c");
+}
+
+/// Threads that change blocks, sync, free and use them again, on a log that is much too small.
+#[test]
+fn threads_share_a_small_log() {
+    let image = Image::new("-t ext4 -J size=1", 1024);
+    let device = Arc::new(MemoryDevice::new(image.data.clone()));
+    let tx = Arc::new(image.open(device.clone(), 3, true));
+    let stop = Arc::new(AtomicBool::new(false));
+    let ticker = {
+        let (tx, stop) = (tx.clone(), stop.clone());
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                tx.tick(u64::MAX / 2).unwrap();
+                std::thread::yield_now();
+            }
+        })
+    };
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let (tx, blocks) = (tx.clone(), image.file.clone());
+            std::thread::spawn(move || {
+                let mut random = Random(thread);
+                for n in 0..1500u64 {
+                    let mut handle = tx.begin(24).unwrap();
+                    for block in blocks.iter().skip(thread as usize).step_by(4) {
+                        let buffer = tx.cache().read(*block).unwrap();
+                        handle.modify(&buffer, |data| data[8..16].copy_from_slice(&n.to_le_bytes())).unwrap();
+                    }
+                    let tid = handle.tid();
+                    drop(handle);
+                    if random.below(20) == 0 {
+                        tx.sync_tid(tid).unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    stop.store(true, Ordering::Relaxed);
+    ticker.join().unwrap();
+    tx.close().unwrap();
+    let data = device.snapshot();
+    for block in &image.file {
+        let at = *block as usize * 1024;
+        assert_eq!(data[at + 8..at + 16], 1499u64.to_le_bytes());
+    }
+    image.replay_by_e2fsck(&data);
+}
+
+/// A device that fails from some moment on.
+struct Failing {
+    inner: MemoryDevice,
+    failing: AtomicBool,
+}
+
+impl BlockDevice for Failing {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn is_readonly(&self) -> bool {
+        false
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.inner.read(offset, buf)
+    }
+
+    fn write(&self, offset: u64, bufs: &[&[u8]]) -> Result<()> {
+        if self.failing.load(Ordering::Relaxed) { Err(EIO) } else { self.inner.write(offset, bufs) }
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_failing_log_ends_all_writing() {
+    let image = Image::new("-t ext4 -J size=1", 1024);
+    let device =
+        Arc::new(Failing { inner: MemoryDevice::new(image.data.clone()), failing: AtomicBool::new(false) });
+    let tx = image.open(device.clone(), 3, true);
+    let buffer = tx.cache().read(image.file[0]).unwrap();
+    let write =
+        |value: u8| tx.begin(1).and_then(|mut handle| handle.modify(&buffer, |data| data.fill(value)));
+    write(1).unwrap();
+    tx.commit_now(true).unwrap();
+    write(2).unwrap();
+    device.failing.store(true, Ordering::Relaxed);
+    assert_eq!(tx.commit_now(true), Err(EIO));
+    assert!(tx.is_aborted());
+    assert_eq!(write(3), Err(EROFS));
+    assert_eq!(tx.begin(1).err(), Some(EROFS));
+    assert_eq!(tx.close(), Err(EIO));
+    device.failing.store(false, Ordering::Relaxed);
+    recover(&*device, &image.map(), &NoLog).unwrap();
+    let mut found = vec![0; 1024];
+    device.read(image.file[0] * 1024, &mut found).unwrap();
+    assert_eq!(found, vec![1; 1024]);
+}
+
+#[test]
+fn an_abort_is_remembered_by_the_journal() {
+    let image = Image::new("-t ext4 -J size=1", 1024);
+    let device = Arc::new(MemoryDevice::new(image.data.clone()));
+    image.open(device.clone(), 3, true).abort(EIO);
+    let tx = image.open(device, 3, true);
+    assert_eq!(tx.recorded_error(), Some(EIO));
+    tx.clear_error().unwrap();
+    assert_eq!(tx.recorded_error(), None);
+}
+
+#[test]
+fn too_large_an_operation_is_refused() {
+    let image = Image::new("-t ext4 -J size=1", 1024);
+    let tx = image.open(Arc::new(MemoryDevice::new(image.data.clone())), 3, true);
+    assert_eq!(tx.begin(tx.max_credits() + 1).err(), Some(abi::errno::ENOSPC));
+    let mut handle = tx.begin(tx.max_credits()).unwrap();
+    assert_eq!(handle.extend(1), Ok(false));
+    handle.restart(5).unwrap();
+    assert_eq!(handle.extend(1), Ok(true));
+}
+
+/// Journals with random damage: replay may fail or skip, but neither panics nor hangs.
+#[test]
+fn damaged_journals_are_survived() {
+    let image = Image::new("-t ext4 -O 64bit,metadata_csum -J size=1", 1024);
+    for (checksum, seed) in [(0, 1), (1, 2), (2, 3), (3, 4)] {
+        let device = Arc::new(RecordingDevice::new(image.data.clone()));
+        let tx = image.open(device.clone(), checksum, true);
+        let mut random = Random(seed);
+        work(&image, &device, &tx, 60, &mut random);
+        let good = device.snapshot();
+        for _ in 0..300 {
+            let mut bad = good.clone();
+            for _ in 0..1 + random.below(6) {
+                let run = image.journal[0];
+                let block = run.physical as usize + random.below(40.min(run.len as usize));
+                let at =
+                    block * 1024 + if random.below(2) == 0 { random.below(64) } else { random.below(1024) };
+                bad[at] = random.next() as u8;
+            }
+            let device = MemoryDevice::new(bad);
+            let _ = recover(&device, &image.map(), &NoLog);
+        }
+    }
+}

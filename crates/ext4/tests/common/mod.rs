@@ -62,7 +62,8 @@ impl Drop for TempDir {
 
 /// Runs a program of e2fsprogs.
 pub fn tool(name: &str, args: &[&str]) -> Output {
-    let path = ["/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"].iter().map(|dir| Path::new(dir).join(name));
+    let path =
+        ["/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"].iter().map(|dir| Path::new(dir).join(name));
     let path = path.into_iter().find(|path| path.exists()).unwrap_or_else(|| {
         panic!("{name} is missing: these tests need the package e2fsprogs");
     });
