@@ -38,6 +38,7 @@ pub(super) fn start(config: Config, disks: Vec<Ubd>) -> core::result::Result<(),
 fn boot(init: &Arc<Task>, config: Config) -> core::result::Result<(), String> {
     root::mount_all(&config)?;
     let (files, tty) = standard_files(config.stdio).map_err(|e| format!("cannot open the console: {e}"))?;
+    super::lockdown::seal(config.lockdown.as_ref())?;
     match config.first {
         First::Command { argv, env, cwd, uid, gid } => {
             init.set_comm(b"init");
@@ -93,8 +94,8 @@ fn run_command(init: &Arc<Task>, command: Command, files: [Arc<File>; 3], tty: O
             Ok((pid, status)) if pid == tgid => {
                 let code = if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) };
                 // Nobody shuts this machine down: what the command has written to disks is kept all the same.
-                crate::fs::shutdown();
                 crate::vfs::sync_calls::sync_disks(&init.fs().ns);
+                crate::fs::shutdown();
                 return power::power_off(Outcome::Exit(code));
             }
             Ok(_) => {}
