@@ -257,6 +257,9 @@ impl Filesystem {
     }
 }
 
+/// The most blocks of a journal that mke2fs makes.
+const JOURNAL_MAX: u32 = 10_240_000;
+
 /// Where the journal's blocks are.
 fn journal_map(
     device: &Arc<dyn BlockDevice>,
@@ -277,6 +280,10 @@ fn journal_map(
     })?;
     let state = inode.state.read();
     let blocks = u32::try_from(state.size >> geometry.block_bits).map_err(|_| EUCLEAN)?;
+    if blocks > JOURNAL_MAX || u64::from(blocks) > geometry.blocks_count {
+        log.log(Level::Error, format_args!("journal inode {ino} is too large"));
+        return Err(EUCLEAN);
+    }
     let mut runs = Vec::new();
     let mut at = 0;
     while at < blocks {
