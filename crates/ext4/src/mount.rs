@@ -137,7 +137,10 @@ impl Filesystem {
         let transactions = match journal {
             Some(map) => {
                 let journal_options = JournalOptions {
-                    checksum: if geometry.features.metadata_csum() { 3 } else { 0 },
+                    checksum: match geometry.features.metadata_csum() {
+                        true => 3,
+                        false => u8::from(options.journal_checksum),
+                    },
                     wide: geometry.features.incompat.contains(Incompat::BIT64),
                     barrier: options.barrier,
                 };
