@@ -45,8 +45,8 @@ impl TempDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // In memory where the host has such a place.
-        let shm = Path::new("/dev/shm");
-        let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let path = base.join(format!("ext4-test-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&path).expect("temporary directory");
         TempDir(path)
@@ -167,6 +167,10 @@ impl Random {
 
     pub fn below(&mut self, bound: u64) -> u64 {
         (self.next() >> 16) % bound
+    }
+
+    pub fn pick(&mut self, bound: usize) -> usize {
+        self.below(bound as u64) as usize
     }
 }
 
