@@ -507,6 +507,10 @@ pub(crate) fn free(
                 format_args!("{part} blocks of the group's metadata"),
             ));
         }
+        // A long run may touch more groups than anybody counted.
+        if handle.credits() < 2 {
+            handle.extend(2)?;
+        }
         // Memory's bitmap must have been loaded while the disk's still had the blocks.
         group.with_map(fs, index as u32, |_| ())?;
         group.change(fs, handle, index as u32, first, part, false)?;

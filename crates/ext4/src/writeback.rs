@@ -129,7 +129,13 @@ impl Inode {
             let pieces = self.pieces(from, to)?;
             if pieces.iter().all(|piece| piece.was == ExtentState::Written) {
                 self.write_pieces(&pieces, bufs, offset, end)?;
-                return if end > self.state.read().size { self.join(&pieces, end) } else { Ok(()) };
+                let state = self.state.read();
+                if end <= state.size {
+                    self.settle(&state, from, to);
+                    return Ok(());
+                }
+                drop(state);
+                return self.join(&pieces, end);
             }
         }
         let _allocating = self.data.allocating.lock();
