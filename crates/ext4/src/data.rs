@@ -10,7 +10,6 @@ use crate::inode::{Inode, InodeState};
 use crate::layout::inode::InodeFlags;
 use crate::map::{self, ExtentState};
 use crate::ranges::RangeSet;
-pub(crate) use crate::truncate::truncate_locked;
 use crate::{Result, inline, sync};
 use abi::errno::{EFBIG, ENOSPC};
 use std::sync::atomic::{AtomicU64, Ordering};

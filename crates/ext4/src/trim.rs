@@ -16,7 +16,8 @@ impl Filesystem {
         let minimum = minimum.div_ceil(1 << bits).max(1);
         let from = (start >> bits).max(geometry.first_data_block);
         let to = (start.saturating_add(len) >> bits).min(geometry.blocks_count);
-        if from >= geometry.blocks_count || len >> bits == 0 || minimum > u64::from(geometry.blocks_per_group) {
+        if from >= geometry.blocks_count || len >> bits == 0 || minimum > u64::from(geometry.blocks_per_group)
+        {
             return Err(EINVAL);
         }
         let mut trimmed = 0;
