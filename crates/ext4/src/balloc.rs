@@ -186,13 +186,8 @@ impl Shared {
             let (from, many) = (first as usize, count as usize);
             let changed = map.words.assign(from, many, false) as u32;
             // The run that the blocks are part of now.
-            let mut start = from;
-            while start > 0 && map.words.next_used(start - 1) != start - 1 && from - start < 4096 {
-                start -= 1;
-            }
-            let end = map.words.next_used(from);
-            let run = if from - start == 4096 { u32::MAX } else { (end - start) as u32 };
-            map.longest = map.longest.max(run);
+            let run = map.words.next_used(from) - map.words.run_start(from);
+            map.longest = map.longest.max(run as u32);
             changed
         });
         let changed = changed.unwrap_or(0);

@@ -111,6 +111,21 @@ impl Words {
         self.next(from, 0).unwrap_or(self.bits)
     }
 
+    /// Where the run of free bits that ends before `end` begins.
+    pub fn run_start(&self, end: usize) -> usize {
+        let mut at = end.min(self.bits);
+        while at > 0 {
+            let (word, bit) = ((at - 1) / 64, (at - 1) % 64);
+            // The set bits at or below `bit`, moved to the top.
+            let below = self.words[word] << (63 - bit);
+            if below != 0 {
+                return at - below.leading_zeros() as usize;
+            }
+            at = word * 64;
+        }
+        0
+    }
+
     /// The first bit at or after `from` whose word, xored with `flip`, has it set.
     fn next(&self, from: usize, flip: u64) -> Option<usize> {
         if from >= self.bits {
@@ -183,6 +198,10 @@ mod tests {
         assert_eq!(words.find_run(0, 500, 11), Some((120, 11)));
         assert_eq!(words.find_run(0, 500, 1000), Some((120, 380)));
         assert_eq!(words.find_run(0, 100, 1000), Some((10, 10)));
+        for end in 0..=500 {
+            let slow = (0..end).rev().find(|&n| n < 10 || (20..120).contains(&n)).map_or(0, |n| n + 1);
+            assert_eq!(words.run_start(end), slow, "{end}");
+        }
         assert_eq!(words.assign(15, 10, true), 5);
         assert_eq!(words.find_run(0, 100, 1000), Some((10, 5)));
         assert_eq!(words.assign(490, 100, true), 10);
