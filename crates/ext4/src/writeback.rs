@@ -68,6 +68,7 @@ impl Inode {
         if offset & ((1 << bits) - 1) != 0 {
             return Err(EINVAL);
         }
+        self.fs.check_writable()?;
         let len: u64 = bufs.iter().map(|buf| buf.len() as u64).sum();
         let given = offset.checked_add(len).ok_or(EFBIG)?;
         let end = given.min(new_size);
