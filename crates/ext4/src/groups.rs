@@ -174,7 +174,7 @@ impl Group {
         let (first, many) = (first as usize, count as usize);
         // Damage must be found before the change, or the transaction carries it on.
         let data = buffer.data();
-        let sane = (first..first + many).all(|at| bitmap::test(&data, at) != used);
+        let sane = bitmap::count_ones(&data, first, many) == if used { 0 } else { many };
         drop(data);
         if !sane {
             let what = if used { "allocated" } else { "freed" };
