@@ -44,10 +44,10 @@ impl InodeCache {
 impl Inode {
     fn new(fs: &Arc<Filesystem>, ino: u32, state: InodeState) -> Arc<Inode> {
         let kind = state.mode & S_IFMT;
-        let data = crate::data::FileData::default();
+        let contents = data::FileData::default();
         // What changed it while it was in memory before may not be durable yet, and fsync has to wait for that.
-        data.note(fs.transactions.running_tid(), true);
-        Arc::new(Inode { fs: fs.clone(), ino, kind, state: sync::RwLock::new(state), data })
+        contents.note(fs.transactions.running_tid(), true);
+        Arc::new(Inode { fs: fs.clone(), ino, kind, state: sync::RwLock::new(state), data: contents })
     }
 }
 
