@@ -180,7 +180,7 @@ impl World {
     /// Writes as a page cache does: whole blocks.
     fn write(&mut self, path: &str, file: usize, offset: usize, data: &[u8]) {
         let inode = self.walk(path);
-        let block = self.fs.geometry().block_size as usize;
+        let block = self.fs.geometry().block_size;
         let old = self.state.files[&file].content.clone();
         let size = old.len().max(offset + data.len());
         let start = offset / block * block;
