@@ -93,6 +93,42 @@ uapi! {
         pub start: u64,
     }
 
+    /// `struct blkpg_ioctl_arg`.
+    pub struct BlkpgIoctlArg {
+        pub op: i32,
+        pub flags: i32,
+        pub datalen: i32,
+        pub _pad: u32,
+        pub data: u64,
+    }
+
+    /// `struct blkpg_partition`.
+    pub struct BlkpgPartition {
+        pub start: i64,
+        pub length: i64,
+        pub pno: i32,
+        pub devname: [u8; 64],
+        pub volname: [u8; 64],
+        pub _pad: u32,
+    }
+
+    /// `struct loop_info`, for LOOP_SET_STATUS.
+    pub struct LoopInfo {
+        pub lo_number: i32,
+        pub _pad: u32,
+        pub lo_device: u64,
+        pub lo_inode: u64,
+        pub lo_rdevice: u64,
+        pub lo_offset: i32,
+        pub lo_encrypt_type: i32,
+        pub lo_encrypt_key_size: i32,
+        pub lo_flags: i32,
+        pub lo_name: [u8; 64],
+        pub lo_encrypt_key: [u8; 32],
+        pub lo_init: [u64; 2],
+        pub reserved: [u8; 8],
+    }
+
     /// `struct loop_info64`.
     pub struct LoopInfo64 {
         pub lo_device: u64,
@@ -198,6 +234,8 @@ consts! { u32;
     BLKFLSBUF = io(0x12, 97),
     BLKRASET = io(0x12, 98),
     BLKRAGET = io(0x12, 99),
+    BLKFRASET = io(0x12, 100),
+    BLKFRAGET = io(0x12, 101),
     BLKSECTGET = io(0x12, 103),
     BLKSSZGET = io(0x12, 104),
     BLKPG = io(0x12, 105),
@@ -216,6 +254,13 @@ consts! { u32;
     BLKGETDISKSEQ = ior::<u64>(0x12, 128),
     HDIO_GETGEO = 0x0301,
     CDROM_GET_CAPABILITY = 0x5331,
+}
+
+// BLKPG
+consts! { i32;
+    BLKPG_ADD_PARTITION = 1,
+    BLKPG_DEL_PARTITION = 2,
+    BLKPG_RESIZE_PARTITION = 3,
 }
 
 // Loop devices

@@ -194,6 +194,7 @@ fn terminals_elf_and_ipc() {
     assert_eq!(size_of::<tty::Termios>(), 36);
     assert_eq!(size_of::<tty::Termio>(), 18);
     assert_eq!(size_of::<ioctl::LoopInfo64>(), 232);
+    assert_eq!((size_of::<ioctl::LoopInfo>(), size_of::<ioctl::BlkpgPartition>()), (168, 152));
 }
 
 #[test]

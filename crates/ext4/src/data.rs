@@ -10,7 +10,6 @@ use crate::inode::{Inode, InodeState};
 use crate::layout::inode::InodeFlags;
 use crate::map::{self, ExtentState};
 use crate::ranges::RangeSet;
-pub(crate) use crate::truncate::truncate_locked;
 use crate::{Result, inline, sync};
 use abi::errno::{EFBIG, ENOSPC};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,28 +109,6 @@ fn metadata_for(inode: &Inode, state: &InodeState, holes: &RangeSet) -> u64 {
     }
 }
 
-/// The inode goes out of memory.
-pub(crate) fn dropped(inode: &Inode, state: &mut InodeState) {
-    inode.settle(state, 0, u64::MAX);
-    balloc::discard_window(inode);
-}
-
-/// Writes one block of data of a regular file under `handle`: to its place, or into the journal if that is where the
-/// file's data goes.
-pub(crate) fn write_block(
-    fs: &crate::Filesystem,
-    handle: &mut crate::Handle,
-    state: &InodeState,
-    pblk: u64,
-    block: &[u8],
-) -> Result<()> {
-    if fs.options.read().data == crate::DataMode::Journal || state.flags.contains(InodeFlags::JOURNAL_DATA) {
-        let buffer = fs.cache.get_zeroed(pblk)?;
-        return handle.create(&buffer, |data| data.copy_from_slice(block));
-    }
-    fs.device.write(pblk << fs.geometry.block_bits, &[block])
-}
-
 impl Inode {
     /// Promises space for data that the caller will hand to [`Inode::write_back`] later: `offset`..+`len` in bytes.
     /// Blocks that have a place or a promise cost nothing. Anybody's share: leaves root's reserve alone.
@@ -149,6 +126,7 @@ impl Inode {
     /// As there.
     pub fn reserve_as(&self, offset: u64, len: u64, privileged: bool) -> Result<()> {
         let bits = self.fs.geometry.block_bits;
+        self.fs.check_writable()?;
         let last = offset.checked_add(len).ok_or(EFBIG)?;
         let (from, to) = (offset >> bits, last.div_ceil(1 << bits));
         if from >= to {

@@ -11,6 +11,7 @@ impl Filesystem {
     /// # Errors
     /// `EINVAL` for a range outside the file system, `EOPNOTSUPP` and others of the device's.
     pub fn trim(&self, start: u64, len: u64, minimum: u64) -> Result<u64> {
+        self.check_writable()?;
         let geometry = &self.geometry;
         let bits = geometry.block_bits;
         let minimum = minimum.div_ceil(1 << bits).max(1);

@@ -15,20 +15,36 @@ use std::sync::Arc;
 
 use crate::sys::{check, spared};
 
-/// Descriptors of the objects there are.
+/// Descriptors of the objects there are: memory of its own right, and caches of what is stored elsewhere.
 static REGISTRY: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+static CACHES: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
 /// A memfd. Dropped with its last user, which every legitimate mapping is: the memory is then gone, though a hostile
 /// guest may have kept a mapping or a descriptor that nobody counts.
 pub struct Object {
     fd: Arc<OwnedFd>,
     readonly: Mutex<Option<Arc<OwnedFd>>>,
+    registry: &'static Mutex<BTreeSet<RawFd>>,
 }
 
-/// Bytes of host memory that all objects take.
+/// Bytes of host memory that all objects take, but for caches.
 pub fn resident() -> u64 {
-    let registry = REGISTRY.lock();
+    resident_of(&REGISTRY)
+}
+
+/// Bytes of host memory that caches take.
+pub fn resident_caches() -> u64 {
+    resident_of(&CACHES)
+}
+
+fn resident_of(registry: &Mutex<BTreeSet<RawFd>>) -> u64 {
+    let registry = registry.lock();
     registry.iter().filter_map(|fd| stat(*fd).ok()).map(|st| st.st_blocks as u64 * 512).sum()
+}
+
+/// How many objects there are.
+pub fn count() -> usize {
+    REGISTRY.lock().len()
 }
 
 fn stat(fd: RawFd) -> Result<libc::stat> {
@@ -42,6 +58,15 @@ fn stat(fd: RawFd) -> Result<libc::stat> {
 impl Object {
     /// A new object of length 0. `name` shows in the host's /proc/PID/maps. ENFILE if there are too many.
     pub fn create(name: &str) -> Result<Object> {
+        Object::create_in(&REGISTRY, name)
+    }
+
+    /// The same for pages of something that is stored elsewhere: [`resident_caches`] counts it.
+    pub fn create_cache(name: &str) -> Result<Object> {
+        Object::create_in(&CACHES, name)
+    }
+
+    fn create_in(registry: &'static Mutex<BTreeSet<RawFd>>, name: &str) -> Result<Object> {
         let name = CString::new(name).map_err(|_| EINVAL)?;
         // SAFETY: `name` is a C string that outlives the call.
         let fd = check(
@@ -50,8 +75,8 @@ impl Object {
         .map_err(|e| if e == EMFILE { ENFILE } else { e })?;
         // SAFETY: memfd_create returned a descriptor that nothing else owns.
         let fd = spared(unsafe { OwnedFd::from_raw_fd(fd as i32) })?;
-        REGISTRY.lock().insert(fd.as_raw_fd());
-        Ok(Object { fd: Arc::new(fd), readonly: Mutex::new(None) })
+        registry.lock().insert(fd.as_raw_fd());
+        Ok(Object { fd: Arc::new(fd), readonly: Mutex::new(None), registry })
     }
 
     /// The read-write descriptor.
@@ -158,7 +183,7 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        REGISTRY.lock().remove(&self.fd.as_raw_fd());
+        self.registry.lock().remove(&self.fd.as_raw_fd());
         // Refused for an object with seals: then nothing is gained by keeping a mapping but what was there.
         let _ = self.set_len(0);
     }

@@ -1,10 +1,11 @@
 //! The Linux kernel of ruml, in Linux's words.
 //!
 //! `syscall` is the way in; `task`, `sched` and `signal` are processes; `mm` is guest memory; `vfs` and `fs` are files;
-//! `ipc`, `net`, `tty` and `time` are what their names say; `boot` brings the machine up. `sync` has the locks and the
+//! `block`, `ipc`, `net`, `tty` and `time` are what their names say; `boot` brings the machine up. `sync` has the locks and the
 //! wait primitive. ARCHITECTURE.md follows a syscall, a page fault and a block request through them.
 #![forbid(unsafe_code)]
 
+pub mod block;
 pub mod boot;
 pub mod char;
 pub mod event;

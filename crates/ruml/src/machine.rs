@@ -26,7 +26,7 @@ pub fn default_ncpus() -> usize {
 }
 
 /// A copy of a standard file.
-fn duplicate(file: impl AsFd) -> Result<OwnedFd, String> {
+pub fn duplicate(file: impl AsFd) -> Result<OwnedFd, String> {
     file.as_fd().try_clone_to_owned().map_err(|e| format!("cannot duplicate a standard file: {e}"))
 }
 
@@ -55,23 +55,25 @@ pub fn read_initrd(path: &Path) -> Result<Vec<u8>, String> {
     Ok(data)
 }
 
-/// Shows kernel messages, and traces without a file of their own, on standard error.
-fn log_to_stderr(trace_output: Option<File>) {
-    fn write(line: &str) {
-        let mut stderr = std::io::stderr().lock();
-        // Nobody is left to tell when standard error is gone. A raw terminal needs the carriage return.
-        let _ = if stderr.is_terminal() {
-            stderr.write_all(line.replace('\n', "\r\n").as_bytes())
+/// Where what is not the guest's own output goes.
+pub struct Messages {
+    /// Kernel messages; nowhere without it.
+    pub log: Option<OwnedFd>,
+    /// Traces; standard error without it.
+    pub trace: Option<File>,
+}
+
+/// Writes to a file or terminal whose end must not be the guest's end.
+fn writer(file: File) -> impl Fn(&str) + Send + Sync {
+    let terminal = file.is_terminal();
+    move |text| {
+        // Nobody is left to tell when it cannot be written. A raw terminal needs the carriage return.
+        let _ = if terminal {
+            (&file).write_all(text.replace('\n', "\r\n").as_bytes())
         } else {
-            stderr.write_all(line.as_bytes())
+            (&file).write_all(text.as_bytes())
         };
     }
-    kernel::printk::set_console(Some(Box::new(write)));
-    kernel::syscall::trace::set_sink(Some(match trace_output {
-        // A full disk must not end the guest.
-        Some(mut file) => Box::new(move |text| drop(file.write_all(text.as_bytes()))),
-        None => Box::new(write),
-    }));
 }
 
 /// Creates the file of `--trace-output`. The guest's programs don't get it.
@@ -80,19 +82,24 @@ pub fn trace_file(path: &Path) -> Result<File, String> {
 }
 
 /// Boots and waits for the end. On a reboot the same command line starts anew, and claims its `umid` again.
-pub fn boot(
-    config: Config,
-    may_reboot: bool,
-    umid: Option<&Umid>,
-    trace_output: Option<File>,
-) -> Result<u8, String> {
-    log_to_stderr(trace_output);
+pub fn boot(config: Config, may_reboot: bool, umid: Option<&Umid>, messages: Messages) -> Result<u8, String> {
+    if let Some(log) = messages.log {
+        kernel::printk::set_console(Some(Box::new(writer(log.into()))));
+    }
+    let trace = match messages.trace {
+        Some(file) => file,
+        None => duplicate(std::io::stderr())?.into(),
+    };
+    kernel::syscall::trace::set_sink(Some(Box::new(writer(trace))));
     match boot::run(config)? {
         Outcome::Exit(code) => Ok(u8::try_from(code & 0xff).unwrap_or(EXIT_RUML)),
         Outcome::PowerOff => Ok(0),
         Outcome::Reboot if may_reboot => {
             if let Some(umid) = umid {
                 umid.release();
+            }
+            if host::supervise::wants_restart() {
+                return Ok(0);
             }
             Err(host::machine::restart())
         }

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use kernel::boot::{Config, First, Root, Volume, parse_size};
+use kernel::block::ubd;
+use kernel::boot::{Config, First, Lockdown, Root, Volume, parse_size};
 use kernel::syscall::CallSet;
 use lexopt::prelude::*;
 
@@ -17,8 +18,11 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
         print!("{}", help::RUN);
         return Ok(0);
     };
-    let trace_output = options.trace_output.as_deref().map(machine::trace_file).transpose()?;
-    machine::boot(options.config()?, false, None, trace_output)
+    let messages = machine::Messages {
+        log: Some(machine::duplicate(std::io::stderr())?),
+        trace: options.trace_output.as_deref().map(machine::trace_file).transpose()?,
+    };
+    machine::boot(options.config()?, false, None, messages)
 }
 
 struct Options {
@@ -28,12 +32,14 @@ struct Options {
     workdir: Option<String>,
     hostname: String,
     volumes: Vec<Volume>,
+    disks: ubd::Setup,
     user: (u32, u32),
     tty: Option<bool>,
     root: Root,
     trace: Option<CallSet>,
     trace_output: Option<PathBuf>,
     loglevel: u8,
+    lockdown: bool,
     command: Vec<String>,
 }
 
@@ -47,6 +53,7 @@ impl Options {
             workdir: None,
             hostname: "ruml".to_owned(),
             volumes: Vec::new(),
+            disks: ubd::Setup::default(),
             user: (0, 0),
             tty: None,
             root: Root::HostCow(PathBuf::from("/")),
@@ -54,6 +61,7 @@ impl Options {
             trace_output: None,
             // Only a kernel that gives up or an oops is news to the user of a command.
             loglevel: 1,
+            lockdown: true,
             command: Vec::new(),
         };
         let mut parser = lexopt::Parser::from_args(args);
@@ -75,10 +83,12 @@ impl Options {
                 Short('w') | Long("workdir") => options.workdir = Some(parser.value()?.string()?),
                 Long("hostname") => options.hostname = parser.value()?.string()?,
                 Short('v') | Long("volume") => options.volumes.push(volume(&parser.value()?.string()?)?),
+                Long("disk") => disk(&mut options.disks, &parser.value()?.string()?)?,
                 Short('u') | Long("user") => options.user = user(&parser.value()?.string()?)?,
                 Short('t') | Long("tty") => options.tty = Some(true),
                 Long("no-tty") => options.tty = Some(false),
                 Long("root") => options.root = Root::HostCow(PathBuf::from(parser.value()?)),
+                Long("no-lockdown") => options.lockdown = false,
                 Long("verbose") => options.loglevel = 8,
                 Long("trace") => {
                     let calls = parser.optional_value().map(|v| v.string()).transpose()?;
@@ -128,6 +138,7 @@ impl Options {
             root: self.root,
             root_ro: false,
             initrd: None,
+            disks: self.disks.finish(),
             volumes: self.volumes,
             hostfs: None,
             first: First::Command {
@@ -140,6 +151,7 @@ impl Options {
             stdio: machine::stdio(self.tty)?,
             loglevel: self.loglevel,
             trace: self.trace,
+            lockdown: self.lockdown.then(Lockdown::default),
             panic_timeout: 0,
         })
     }
@@ -162,6 +174,20 @@ fn volume(text: &str) -> Result<Volume, String> {
         return Err(format!("--volume {text}: {} is not a folder", host.display()));
     }
     Ok(Volume { host, guest: guest.to_owned(), read_only })
+}
+
+/// `FILE[:ro]`, as the next disk.
+fn disk(disks: &mut ubd::Setup, text: &str) -> Result<(), String> {
+    let (file, read_only) = match text.strip_suffix(":ro") {
+        Some(file) => (file, true),
+        None => (text.strip_suffix(":rw").unwrap_or(text), false),
+    };
+    let index = disks.free_index().ok_or(format!("--disk {text}: there are {} at most", ubd::MAX_DEVICES))?;
+    if file.is_empty() {
+        return Err(format!("--disk {text}: must be FILE[:ro]"));
+    }
+    disks.devices.push(ubd::UbdConfig { index, file: file.into(), read_only, ..Default::default() });
+    Ok(())
 }
 
 /// `UID[:GID]`; the group is the user's number if it isn't given.

@@ -126,6 +126,17 @@ impl Inode {
         }
     }
 
+    /// `i_flags`.
+    pub fn flags(&self) -> InodeFlags {
+        self.state.read().flags
+    }
+
+    /// The largest size that the file can have, bytes.
+    pub fn max_size(&self) -> u64 {
+        let blocks = crate::map::end(&self.fs, &self.state.read());
+        blocks.saturating_mul(self.fs.geometry.block_size as u64).min(i64::MAX as u64)
+    }
+
     /// Changes attributes; the size is `set_size`'s. EOPNOTSUPP for a flag or a project that this inode can't have.
     pub fn set_attr(&self, attr: &SetAttr) -> Result<()> {
         let mut state = self.state.write();

@@ -1,5 +1,6 @@
 //! Kernel parameters, bootparam(7): `name=value` words that the kernel knows; the others go to init.
 
+use crate::block::ubd;
 use crate::syscall::CallSet;
 
 /// What a kernel command line says.
@@ -37,11 +38,15 @@ pub struct Params {
     pub consoles: Vec<(Option<u32>, String)>,
     /// `hostfs=`
     pub hostfs: Option<String>,
+    /// `ruml.lockdown=off`
+    pub no_lockdown: bool,
     /// `noreboot`
     pub noreboot: bool,
     /// `uml_dir=`
     pub uml_dir: Option<String>,
-    /// Words for devices of User-Mode Linux that this version doesn't have: disks, networks, serial lines.
+    /// `ubdN=`, `ubd=sync`
+    pub disks: ubd::Setup,
+    /// Words for devices of User-Mode Linux that this version doesn't have: networks, serial lines.
     pub unsupported: Vec<String>,
     /// Words for init's arguments, in order; everything after `--` among them.
     pub init_args: Vec<String>,
@@ -75,6 +80,7 @@ impl Params {
         let text =
             || value.filter(|v| !v.is_empty()).map(str::to_owned).ok_or(format!("{name}= needs a value"));
         match (name, value) {
+            ("ruml.lockdown", Some("off")) => self.no_lockdown = true,
             ("mem", Some(v)) => {
                 self.mem = Some(parse_size(v).ok_or(format!("mem={v}: not a size (try mem=512M)"))?)
             }
@@ -100,6 +106,8 @@ impl Params {
             // Words that other kernels know and that change nothing here.
             ("console" | "devfs" | "stderr" | "earlyprintk" | "rootwait" | "rootdelay", _) => {}
             _ if self.console(name, value) => {}
+            (_, Some(v)) if name.starts_with("ubd") => self.disks.word(name, v)?,
+            (_, _) if is_typo(name) => return Err(format!("{word}: did you mean ubd?")),
             (_, Some(_)) if is_uml_device(name) => self.unsupported.push(word.to_owned()),
             // As in Linux: words with a dot belong to modules.
             (_, _) if name.contains('.') => {}
@@ -120,11 +128,16 @@ impl Params {
     }
 }
 
-/// `ubd0=`, `ubdbr=`, `eth1=`, `vec0=`, `ssl=`, `mconsole=`.
+/// `udb0=`: nearly always a slip.
+fn is_typo(name: &str) -> bool {
+    name.strip_prefix("udb").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// `eth1=`, `vec0=`, `ssl=`, `mconsole=`.
 fn is_uml_device(name: &str) -> bool {
     let numbered =
         |prefix| name.strip_prefix(prefix).is_some_and(|n: &str| n.bytes().all(|c| c.is_ascii_digit()));
-    name.starts_with("ubd") || ["eth", "vec", "ssl", "mconsole"].iter().any(|p| numbered(*p))
+    ["eth", "vec", "ssl", "mconsole"].iter().any(|p| numbered(*p))
 }
 
 fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
@@ -165,7 +178,10 @@ mod tests {
     #[test]
     fn devices_that_are_not_there_are_told_apart_from_words_for_init() {
         let params = Params::parse("ubd0=root_fs ubdbr=x eth0=daemon ethane=1 ssl=pty".split(' ')).unwrap();
-        assert_eq!(params.unsupported, ["ubd0=root_fs", "ubdbr=x", "eth0=daemon", "ssl=pty"]);
+        assert_eq!(params.unsupported, ["eth0=daemon", "ssl=pty"]);
+        let disks: Vec<_> = params.disks.finish().iter().map(|d| (d.name(), d.read_only)).collect();
+        assert_eq!(disks, [("ubda".to_owned(), false), ("ubdb".to_owned(), true)]);
+        assert!(Params::parse(["udb0=root_fs"]).is_err());
         assert_eq!(params.init_env, ["ethane=1"]);
     }
 

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use abi::Result;
 use abi::errno::ENOENT;
+use abi::fcntl::OpenFlags;
 use abi::resource::Rlimit;
 use abi::signal::SigSet;
 
 use super::{Config, First, Outcome, Stdio, power, root};
+use crate::block::{self, ubd::Ubd};
 use crate::sched::{self, SchedAttr};
 use crate::signal::{SigAltStackState, SigHand};
 use crate::task::{self, Cred, Process, Task, TaskParts, current, pid, run::user_task};
@@ -18,12 +20,14 @@ use crate::tty::{Tty, console::Console, stdio};
 use crate::vfs::{File, FilesStruct, FsStruct, Path};
 
 /// Makes process 1 and lets it boot the rest.
-pub(super) fn start(config: Config) -> core::result::Result<(), String> {
+pub(super) fn start(config: Config, disks: Vec<Ubd>) -> core::result::Result<(), String> {
     let fs = root::rootfs().map_err(|e| format!("cannot make the root file system: {e}"))?;
     let init =
         new_process(None, fs, b"swapper").map_err(|e| format!("cannot make the first process: {e}"))?;
     let task = init.clone();
     sched::spawn_kernel_task(&init, move || {
+        block::init();
+        disks.into_iter().for_each(block::ubd::add);
         if let Err(message) = boot(&task, config) {
             power::panic(&message);
         }
@@ -34,6 +38,7 @@ pub(super) fn start(config: Config) -> core::result::Result<(), String> {
 fn boot(init: &Arc<Task>, config: Config) -> core::result::Result<(), String> {
     root::mount_all(&config)?;
     let (files, tty) = standard_files(config.stdio).map_err(|e| format!("cannot open the console: {e}"))?;
+    super::lockdown::seal(config.lockdown.as_ref())?;
     match config.first {
         First::Command { argv, env, cwd, uid, gid } => {
             init.set_comm(b"init");
@@ -88,6 +93,9 @@ fn run_command(init: &Arc<Task>, command: Command, files: [Arc<File>; 3], tty: O
         match task::wait::reap_any() {
             Ok((pid, status)) if pid == tgid => {
                 let code = if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) };
+                // Nobody shuts this machine down: what the command has written to disks is kept all the same.
+                crate::vfs::sync_calls::sync_disks(&init.fs().ns);
+                crate::fs::shutdown();
                 return power::power_off(Outcome::Exit(code));
             }
             Ok(_) => {}
@@ -181,10 +189,25 @@ type StandardFiles = [Arc<File>; 3];
 fn standard_files(stdio: Stdio) -> Result<(StandardFiles, Option<Arc<Tty>>)> {
     match stdio {
         Stdio::Terminal { input, output, error } => {
-            let tty = Console::attach(input, output)?;
+            let tty = Console::attach(0, Some(input), Some(output))?;
             let file = crate::tty::open_console(&tty)?;
             let error = error.map_or_else(|| Ok(file.clone()), |error| stdio::open(error, false, true))?;
             Ok(([file.clone(), file, error], Some(tty)))
+        }
+        Stdio::Consoles(channels) => {
+            let mut first = None;
+            for channel in channels {
+                let tty = Console::attach(channel.minor, channel.input, channel.output)?;
+                if channel.minor == 0 {
+                    first = Some(tty);
+                }
+            }
+            let file = match &first {
+                Some(tty) => crate::tty::open_console(tty)?,
+                // Linux goes on without an initial console.
+                None => crate::vfs::open::filp_open(b"/dev/null", OpenFlags::RDWR, 0)?,
+            };
+            Ok(([file.clone(), file.clone(), file], first))
         }
         Stdio::Files([input, output, error]) => {
             let input = stdio::open(input, true, false)?;

@@ -5,6 +5,7 @@
 //! - `root.rs`: the root file system and what is mounted in it.
 //! - `files.rs`: files that the kernel makes itself.
 //! - `init.rs`: the first process: the built-in init of `ruml run`, or the guest's own.
+//! - `lockdown.rs`: what of the host is given up.
 //! - `power.rs`: exit, poweroff, reboot, panic.
 //!
 //! [`run`] is the whole life of a machine; the caller's thread waits in it.
@@ -13,6 +14,7 @@ mod accounts;
 mod cmdline;
 pub mod files;
 mod init;
+mod lockdown;
 mod power;
 mod root;
 
@@ -22,6 +24,7 @@ use std::path::PathBuf;
 pub use cmdline::{Params, parse_size};
 pub use power::{Outcome, init_exited, machine_cmdline, memory_size, panic, power_off};
 
+use crate::block::ubd::{self, UbdConfig};
 use crate::syscall::CallSet;
 use crate::{printk, sched, time};
 
@@ -35,6 +38,8 @@ pub struct Config {
     pub hostname: String,
     /// What /proc/cmdline shows.
     pub cmdline: String,
+    /// `ubdN=`: disks.
+    pub disks: Vec<UbdConfig>,
     /// The root file system.
     pub root: Root,
     /// Mounted read-only at first (`ro`).
@@ -53,8 +58,20 @@ pub struct Config {
     pub loglevel: u8,
     /// Trace these syscalls.
     pub trace: Option<CallSet>,
+    /// Whether ruml gives up what it doesn't need of the host, and which folders of the host it keeps besides those that
+    /// the guest is shown.
+    pub lockdown: Option<Lockdown>,
     /// `panic=`: seconds until the reboot after a panic; 0 never reboots, and the machine ends.
     pub panic_timeout: i32,
+}
+
+/// What of the host is kept when the machine locks itself in.
+#[derive(Clone, Debug, Default)]
+pub struct Lockdown {
+    /// Folders that ruml itself writes to: of the machine's control files.
+    pub write: Vec<PathBuf>,
+    /// Internet sockets.
+    pub network: bool,
 }
 
 /// Where `/` comes from.
@@ -63,6 +80,15 @@ pub enum Root {
     HostCow(PathBuf),
     /// A host folder itself.
     Host(PathBuf),
+    /// A file system on a disk: `root=`, `rootfstype=`, `rootflags=`.
+    Disk {
+        /// As `root=` names it.
+        device: String,
+        /// Types to try, with commas between; without it all that are known.
+        fs_type: Option<String>,
+        /// Mount options.
+        flags: String,
+    },
     /// The initial archive stays the root.
     Initramfs,
 }
@@ -114,17 +140,32 @@ pub enum Stdio {
         /// Standard error, where that is no terminal.
         error: Option<OwnedFd>,
     },
+    /// Terminals by the numbers of their /dev/ttyN, of which 0 is the console and the first program's.
+    Consoles(Vec<Channel>),
     /// Three host files passed through as they are.
     Files([OwnedFd; 3]),
+}
+
+/// A terminal on host descriptors.
+pub struct Channel {
+    /// N of /dev/ttyN.
+    pub minor: u32,
+    /// Read from; without it input never arrives.
+    pub input: Option<OwnedFd>,
+    /// Written to; without it output is thrown away.
+    pub output: Option<OwnedFd>,
 }
 
 /// Boots the machine, waits for its end, and ends every process of it.
 ///
 /// # Errors
 /// What the host lacks, in words for the user; errors of the guest are outcomes.
-pub fn run(config: Config) -> Result<Outcome, String> {
+pub fn run(mut config: Config) -> Result<Outcome, String> {
     time::since_boot();
     printk::set_console_level(config.loglevel);
+    let disks = std::mem::take(&mut config.disks);
+    let disks = disks.into_iter().map(ubd::open).collect::<Result<Vec<_>, _>>()?;
+    lockdown::enter(&config)?;
     host::machine::init(host::machine::Config { ncpus: config.ncpus, ..Default::default() })?;
     time::init();
     crate::task::sys::set_hostname(config.hostname.as_bytes());
@@ -136,7 +177,7 @@ pub fn run(config: Config) -> Result<Outcome, String> {
     crate::pr_info!("Kernel command line: {}", config.cmdline);
     let vcpus = sched::start(config.ncpus);
     root::register_filesystems();
-    init::start(config)?;
+    init::start(config, disks)?;
     let outcome = power::wait();
     sched::stop();
     for vcpu in vcpus {
@@ -144,5 +185,6 @@ pub fn run(config: Config) -> Result<Outcome, String> {
         let _ = vcpu.join();
     }
     crate::tty::shutdown();
+    host::block::flush_all()?;
     Ok(outcome)
 }

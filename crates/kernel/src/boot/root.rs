@@ -3,16 +3,18 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use abi::Result;
+use abi::errno::{EACCES, EINVAL, EROFS};
 
 use super::{Config, Root};
 use crate::fs::hostfs::{Cache, Options};
 use crate::task::current;
 use crate::vfs::mount::{MountNamespace, lock_namespace};
 use crate::vfs::namei::{LookupFlags, path_at};
-use crate::vfs::{Fd, FsStruct, Mount, MountFlags, SuperBlock, find_fs};
-use crate::{fs, vfs};
+use crate::vfs::{Fd, FileType, FsStruct, Mount, MountFlags, SuperBlock, find_fs};
+use crate::{block, fs, vfs};
 
 /// Makes every file system type known.
 pub(super) fn register_filesystems() {
@@ -45,6 +47,9 @@ pub(super) fn mount_all(config: &Config) -> core::result::Result<(), String> {
             let sb = host_folder(dir, config.root_ro, false)?;
             switch_root(&sb, config.root_ro).map_err(|e| format!("cannot mount the root: {e}"))?;
         }
+        Root::Disk { device, fs_type, flags } => {
+            disk_root(device, fs_type.as_deref(), flags, config.root_ro)?;
+        }
         Root::HostCow(dir) => {
             let lower = host_folder(dir, true, true)?;
             let sb = cow(&lower)
@@ -65,6 +70,59 @@ pub(super) fn mount_all(config: &Config) -> core::result::Result<(), String> {
         attach(&volume.guest, &sb, flags, true).map_err(|e| format!("cannot mount {}: {e}", volume.guest))?;
     }
     confine_hostfs(config.hostfs.as_deref())
+}
+
+/// Mounts a file system on a disk as the root, of the first type that takes it.
+fn disk_root(
+    device: &str,
+    fs_type: Option<&str>,
+    flags: &str,
+    read_only: bool,
+) -> core::result::Result<(), String> {
+    let Some(bdev) = block::by_name(device) else {
+        let all = block::describe_all();
+        crate::pr_err!("VFS: Cannot open root device \"{device}\": error {}", abi::errno::ENXIO);
+        return Err(format!(
+            "Please append a correct \"root=\" boot option; here are the available partitions:\n{all}\
+             VFS: Unable to mount root fs on {device}"
+        ));
+    };
+    let number = format!("unknown-block({},{})", abi::stat::major(bdev.dev), abi::stat::minor(bdev.dev));
+    let made = make_dirs("/dev")
+        .and_then(|()| super::files::mknod(b"/dev/root", FileType::BlockDev.bits() | 0o600, bdev.dev));
+    made.map_err(|e| format!("VFS: cannot make /dev/root: {e}"))?;
+    let types: Vec<_> = match fs_type {
+        Some(names) => names.split(',').filter_map(|name| find_fs(name.as_bytes())).collect(),
+        None => vfs::filesystems().into_iter().filter(|t| !t.nodev).collect(),
+    };
+    let tried: Vec<_> = types.iter().map(|t| t.name).collect();
+    for fs_type in types {
+        let mut sb_flags = if read_only { abi::mount::MS_RDONLY as u32 } else { 0 };
+        let mut outcome = (fs_type.mount)(fs_type, b"/dev/root", sb_flags, flags.as_bytes());
+        if matches!(outcome, Err(EACCES | EROFS)) && !read_only {
+            sb_flags = abi::mount::MS_RDONLY as u32;
+            outcome = (fs_type.mount)(fs_type, b"/dev/root", sb_flags, flags.as_bytes());
+        }
+        match outcome {
+            Ok(sb) => {
+                sb.flags.fetch_or(sb_flags, Ordering::SeqCst);
+                let how = if sb_flags == 0 { "" } else { " readonly" };
+                crate::pr_info!(
+                    "VFS: Mounted root ({} filesystem){how} on device {}.",
+                    fs_type.name,
+                    bdev.name
+                );
+                return switch_root(&sb, false).map_err(|e| format!("cannot mount the root: {e}"));
+            }
+            // Not of this type.
+            Err(EINVAL) => {}
+            Err(errno) => {
+                return Err(format!("VFS: Cannot open root device \"{device}\" or {number}: error {errno}"));
+            }
+        }
+    }
+    crate::pr_err!("List of all bdev filesystems: {}", tried.join(" "));
+    Err(format!("VFS: Unable to mount root fs on {number}"))
 }
 
 /// From here on the guest's own mounts of host folders stay where the command line allows them.

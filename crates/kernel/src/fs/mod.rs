@@ -3,6 +3,7 @@
 mod cpu_set;
 pub mod devpts;
 pub mod devtmpfs;
+pub mod ext4;
 pub mod hostfs;
 pub mod initramfs;
 pub mod kernfs;
@@ -17,6 +18,11 @@ pub mod tmpfs;
 
 use crate::vfs::register_filesystem;
 
+/// The machine ends in good order: what is on disks is complete there.
+pub fn shutdown() {
+    ext4::shutdown();
+}
+
 /// Makes every type known to mount(2), in the order of /proc/filesystems.
 pub fn register_all() {
     register_filesystem(&tmpfs::TMPFS);
@@ -26,6 +32,7 @@ pub fn register_all() {
     register_filesystem(&proc::PROC);
     register_filesystem(&sysfs::SYSFS);
     register_filesystem(&crate::ipc::mqueue::MQUEUE);
+    ext4::register();
     hostfs::init();
     overlay::init();
 }

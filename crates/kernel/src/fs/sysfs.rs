@@ -30,6 +30,11 @@ pub fn add(path: &str, entry: Arc<Tree>) -> Result<()> {
     root().dir_at(path, 0o755)?.add(entry)
 }
 
+/// Takes the entry `name` out of the directory at `path` below /sys. ENOENT.
+pub fn remove(path: &str, name: &str) -> Result<()> {
+    root().dir_at(path, 0o755)?.remove(name)
+}
+
 /// A directory.
 pub fn dir(name: &str, children: impl IntoIterator<Item = Arc<Tree>>) -> Arc<Tree> {
     kernfs::dir_with(name, 0o755, children)
@@ -41,6 +46,15 @@ pub fn attribute<T: std::fmt::Display>(
     show: impl Fn() -> T + Send + Sync + 'static,
 ) -> Arc<Tree> {
     kernfs::sized(kernfs::text(name, move || format!("{}\n", show())), 4096)
+}
+
+/// A file with one line that root can write.
+pub fn variable<T: std::fmt::Display>(
+    name: &str,
+    show: impl Fn() -> T + Send + Sync + 'static,
+    store: impl Fn(&[u8]) -> Result<()> + Send + Sync + 'static,
+) -> Arc<Tree> {
+    kernfs::sized(kernfs::var(name, 0o644, move || format!("{}\n", show()), store), 4096)
 }
 
 /// A symbolic link.

@@ -51,12 +51,12 @@ impl Mm {
         }
         self.land();
         let mut done = self.space.read(addr, buf);
-        // Each round mends one place; a copy over two (a stack, then a deferred mapping) needs no more than that.
-        for _ in 0..2 {
-            if done >= buf.len() || !self.mend(addr.wrapping_add(done as u64), VmFlags::READ) {
-                break;
-            }
-            done += self.space.read(addr.wrapping_add(done as u64), &mut buf[done..]);
+        // Each round mends one place: two without getting any further are enough (a stack, then a deferred mapping).
+        let mut rounds = 0;
+        while done < buf.len() && rounds < 2 && self.mend(addr.wrapping_add(done as u64), VmFlags::READ) {
+            let more = self.space.read(addr.wrapping_add(done as u64), &mut buf[done..]);
+            rounds = if more > 0 { 0 } else { rounds + 1 };
+            done += more;
         }
         done
     }
@@ -83,11 +83,11 @@ impl Mm {
     fn write_now(&self, addr: u64, data: &[u8]) -> usize {
         self.land();
         let mut done = self.space.write(addr, data);
-        for _ in 0..2 {
-            if done >= data.len() || !self.mend(addr.wrapping_add(done as u64), VmFlags::WRITE) {
-                break;
-            }
-            done += self.space.write(addr.wrapping_add(done as u64), &data[done..]);
+        let mut rounds = 0;
+        while done < data.len() && rounds < 2 && self.mend(addr.wrapping_add(done as u64), VmFlags::WRITE) {
+            let more = self.space.write(addr.wrapping_add(done as u64), &data[done..]);
+            rounds = if more > 0 { 0 } else { rounds + 1 };
+            done += more;
         }
         done
     }
@@ -167,6 +167,7 @@ impl Mm {
         }
         match fault::resolve(self, addr, access) {
             fault::Outcome::Grown => true,
+            fault::Outcome::Absent(page) => page.page_in(self, true).is_ok(),
             fault::Outcome::Allowed => deferred,
             fault::Outcome::Unmapped | fault::Outcome::Forbidden => false,
         }

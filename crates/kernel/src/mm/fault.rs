@@ -9,6 +9,7 @@ use abi::resource::{RLIMIT_MEMLOCK, RLIMIT_STACK};
 use abi::signal::{BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV, SigInfo};
 use host::stub::{Fault, MapSource, MemOp};
 
+use super::paged::Absent;
 use super::vma::STACK_GUARD_GAP;
 use super::{Mm, MmInner, VmFlags, overcommit};
 use crate::signal;
@@ -42,6 +43,8 @@ pub(super) enum Outcome {
     Grown,
     /// The access is allowed.
     Allowed,
+    /// The access is allowed, to a page that may have to be brought in.
+    Absent(Absent),
     /// Nothing is mapped there.
     Unmapped,
     /// What is mapped there does not allow it.
@@ -64,6 +67,8 @@ pub fn handle_fault(task: &Arc<Task>, fault: &Fault) {
     };
     let info = match resolve(&mm, fault.addr, access) {
         Outcome::Grown => return,
+        Outcome::Absent(page) if page.page_in(&mm, false).is_ok() && mm.first_times_at(fault.addr) => return,
+        Outcome::Absent(_) => SigInfo::fault(SIGBUS, BUS_ADRERR, fault.addr),
         // The host has said that the file ends before the page.
         Outcome::Allowed if signal == SIGBUS => SigInfo::fault(SIGBUS, BUS_ADRERR, fault.addr),
         // Another thread was changing the mapping while this one ran into it: by now it is done.
@@ -88,7 +93,10 @@ pub(super) fn resolve(mm: &Mm, addr: u64, access: VmFlags) -> Outcome {
     {
         let inner = mm.lock();
         if let Some(vma) = inner.vmas.find(addr) {
-            return if allows(vma.flags, access) { Outcome::Allowed } else { Outcome::Forbidden };
+            if !allows(vma.flags, access) {
+                return Outcome::Forbidden;
+            }
+            return Absent::at(vma, addr, access).map_or(Outcome::Allowed, Outcome::Absent);
         }
         if !inner.vmas.find_or_next(addr).is_some_and(|v| v.flags.contains(VmFlags::GROWSDOWN)) {
             return Outcome::Unmapped;

@@ -3,7 +3,7 @@
 //! What frees or populates memory is the host's madvise; what is only a hint is kept as a VMA flag.
 
 use abi::Result;
-use abi::errno::{EACCES, EINVAL, ENOMEM, EPERM};
+use abi::errno::{EACCES, EINVAL, ENOMEM, EOPNOTSUPP, EPERM};
 use abi::mm::*;
 use host::stub::{MemOp, TASK_SIZE};
 
@@ -83,6 +83,7 @@ fn advise(inner: &mut MmInner, changes: &mut Changes, (start, end): (u64, u64), 
     if at < end {
         outcome = Err(ENOMEM);
     }
+    bring_in(inner, changes, (start, end.min(at)), advice);
     for (from, to, action) in plan {
         let op = MemOp::Advise { addr: from, len: to - from, advice: advice as i32 };
         match action {
@@ -108,6 +109,26 @@ fn advise(inner: &mut MmInner, changes: &mut Changes, (start, end): (u64, u64), 
         changes.now();
     }
     outcome
+}
+
+/// Has files read what is asked for.
+fn bring_in(inner: &MmInner, changes: &mut Changes, (start, end): (u64, u64), advice: u32) {
+    if !matches!(advice, MADV_WILLNEED | MADV_POPULATE_READ | MADV_POPULATE_WRITE) {
+        return;
+    }
+    for vma in inner.vmas.overlapping(start, end) {
+        let (from, to) = (vma.start.max(start), vma.end.min(end));
+        if let Some(pager) = vma.pager() {
+            let (first, last) = (vma.offset + (from - vma.start), vma.offset + (to - vma.start));
+            if advice == MADV_WILLNEED {
+                pager.will_need(first, last);
+            } else {
+                // The host fails where pages are missing all the same.
+                let _ = pager.populate(first, last);
+                vma.accessible(from, to).into_iter().for_each(|op| changes.op(op));
+            }
+        }
+    }
 }
 
 fn action(vma: &Vma, advice: u32) -> Result<Action> {
@@ -140,8 +161,9 @@ fn action(vma: &Vma, advice: u32) -> Result<Action> {
         MADV_COLD | MADV_PAGEOUT if locked => Err(EINVAL),
         MADV_REMOVE if locked || private_anonymous || special => Err(EINVAL),
         MADV_REMOVE if !vma.flags.contains(VmFlags::SHARED | VmFlags::WRITE) => Err(EACCES),
+        MADV_REMOVE if vma.pager().is_some() => Err(EOPNOTSUPP),
         MADV_GUARD_INSTALL if locked || special => Err(EINVAL),
-        // A whole object is mapped, so that reading ahead is up to whoever fills it; and there is no swap.
+        // Asked of the file before; and there is no swap.
         MADV_WILLNEED => Ok(Action::Nothing),
         _ => Ok(Action::Host),
     }

@@ -153,15 +153,21 @@ fn map_file(r: &Request, file: Arc<File>, flags: &mut VmFlags) -> Result<(Backin
     Ok(match file.ops.mmap(&file, request)? {
         Mapping::Object(fd) => {
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
-            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd) })), source)
+            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: None })), source)
+        }
+        Mapping::Paged(fd, pager) => {
+            let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
+            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: Some(pager) })), source)
         }
         Mapping::ReadOnly(fd) => {
             flags.remove(VmFlags::MAYWRITE | VmFlags::SHARED);
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
-            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd) })), source)
+            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: None })), source)
         }
         Mapping::Anonymous if shared => shared_anon(r.len)?,
-        Mapping::Anonymous => (Backing::File(Arc::new(MappedFile { file, fd: None })), MapSource::Anonymous),
+        Mapping::Anonymous => {
+            (Backing::File(Arc::new(MappedFile { file, fd: None, pager: None })), MapSource::Anonymous)
+        }
     })
 }
 
@@ -237,17 +243,9 @@ fn place(
     }
     let populate = r.flags & MAP_POPULATE != 0 && r.flags & MAP_NONBLOCK == 0
         || flags & (VmFlags::LOCKED | VmFlags::LOCKONFAULT) == VmFlags::LOCKED;
-    let op = MemOp::Map {
-        addr,
-        len: r.len,
-        prot: flags.host_prot(),
-        shared: flags.contains(VmFlags::MAYSHARE),
-        noreserve: true,
-        populate,
-        source,
-    };
     let vma = Vma { start: range.0, end: range.1, flags, backing, offset: r.offset };
-    changes.replace(inner, range, [vma], [op]);
+    let ops = vma.map_ops(source, populate);
+    changes.replace(inner, range, [vma], ops);
     Ok(addr)
 }
 

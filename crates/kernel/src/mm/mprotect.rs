@@ -93,7 +93,18 @@ fn protect(
         rest = later;
         let to = group[alike - 1].1;
         let accounted: Vec<_> = group.iter().filter(|p| p.3).map(|p| (p.0, p.1)).collect();
-        let op = MemOp::Protect { addr: from, len: to - from, prot: new.host_prot() };
+        let with_new = |vma: &Vma| {
+            let flags = (vma.flags - (VmFlags::READ | VmFlags::WRITE | VmFlags::EXEC)) | new;
+            Vma { flags, ..vma.clone() }
+        };
+        let mut ops = Vec::new();
+        if inner.vmas.overlapping(from, to).any(|v| v.pager().is_some()) {
+            for vma in inner.vmas.overlapping(from, to) {
+                ops.extend(with_new(vma).protect_ops(vma.start.max(from), vma.end.min(to)));
+            }
+        } else {
+            ops.push(MemOp::Protect { addr: from, len: to - from, prot: new.host_prot() });
+        }
         changes.edit(
             inner,
             (from, to),
@@ -103,7 +114,7 @@ fn protect(
                     vma.flags |= VmFlags::ACCOUNT;
                 }
             },
-            [op],
+            ops,
         );
     }
     outcome

@@ -126,7 +126,9 @@ fn grow_in_place(inner: &mut MmInner, changes: &mut Changes, vma: &Vma, r: Reque
         _ => vma.offset + vma.len(),
     };
     let more = Vma { start: end, end: new_end, offset, ..vma.clone() };
-    changes.replace(inner, (end, new_end), [more], [op]);
+    let whole = Vma { end: new_end, ..vma.clone() };
+    let ops = moving(vma, (r.old, r.old_len), op, &whole, (r.old, new_end));
+    changes.replace(inner, (end, new_end), [more], ops);
     true
 }
 
@@ -160,10 +162,22 @@ fn move_to(inner: &mut MmInner, changes: &mut Changes, vma: Vma, r: Request) -> 
         new,
         dontunmap: keeps_old && r.old_len > 0,
     };
+    let ops = moving(&vma, (r.old, r.old_len), op, &moved, (new, new + r.new_len));
     if r.old_len > 0 {
         let kept = keeps_old.then(|| Vma { start: r.old, end: r.old + r.old_len, offset, flags, ..vma });
         changes.replace(inner, (r.old, r.old + r.old_len), kept, []);
     }
-    changes.replace(inner, (new, new + r.new_len), [moved], [op]);
+    changes.replace(inner, (new, new + r.new_len), [moved], ops);
     Ok(new)
+}
+
+/// The operations around a move: where pages come in as they are touched, the host's mapping is in pieces, which must be
+/// one to be moved.
+fn moving(vma: &Vma, (old, old_len): (u64, u64), op: MemOp, new: &Vma, range: (u64, u64)) -> Vec<MemOp> {
+    if vma.pager().is_none() || old_len == 0 {
+        return vec![op];
+    }
+    let mut ops = vec![MemOp::Protect { addr: old, len: old_len, prot: 0 }, op];
+    ops.extend(new.accessible(range.0, range.1));
+    ops
 }

@@ -35,14 +35,16 @@ pub fn msync(addr: u64, len: u64, flags: u32) -> Result<()> {
             if vma.flags.contains(VmFlags::SHARED)
                 && let Some(file) = vma.file()
             {
-                files.push(file.clone());
+                let (from, to) = (vma.start.max(addr), vma.end.min(end));
+                let offset = |at: u64| vma.offset + (at - vma.start);
+                files.push((file.clone(), offset(from), offset(to)));
             }
         }
         inner.vmas.covers(addr, end)
     };
     if flags & MS_SYNC != 0 {
-        for file in files {
-            match file.ops.fsync(&file, false) {
+        for (file, start, end) in files {
+            match file.ops.fsync_range(&file, start, end, false) {
                 // A file without a disk has nothing to sync.
                 Ok(()) | Err(EINVAL) => {}
                 Err(errno) => return Err(errno),
@@ -71,10 +73,17 @@ pub fn mincore(addr: u64, len: u64, vec: u64) -> Result<()> {
             if !inner.vmas.covers(start, end) {
                 return Err(ENOMEM);
             }
-            // A file's pages count when they are cached, mapped or not: the whole object is in memory.
+            // A file's pages count when they are cached, mapped or not: where there is no pager, all are.
             for vma in inner.vmas.overlapping(start, end) {
-                if matches!(vma.backing, Backing::File(_) | Backing::Special(_)) {
-                    let (from, to) = (vma.start.max(start) - start, vma.end.min(end) - start);
+                let (from, to) = (vma.start.max(start) - start, vma.end.min(end) - start);
+                if let Some(pager) = vma.pager() {
+                    let offset = |at: u64| vma.offset + (start + at - vma.start);
+                    answer[(from / PAGE_SIZE) as usize..(to / PAGE_SIZE) as usize].fill(0);
+                    for (a, b) in pager.present(offset(from), offset(to), false) {
+                        let page = |at: u64| ((at.clamp(offset(from), offset(to)) - offset(from) + from) / PAGE_SIZE) as usize;
+                        answer[page(a)..page(b)].fill(1);
+                    }
+                } else if matches!(vma.backing, Backing::File(_) | Backing::Special(_)) {
                     answer[(from / PAGE_SIZE) as usize..(to / PAGE_SIZE) as usize].fill(1);
                 }
             }

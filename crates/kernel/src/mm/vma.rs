@@ -12,6 +12,7 @@ use abi::mm::{PAGE_SIZE, PROT_EXEC, PROT_READ, PROT_WRITE};
 
 use host::object::Object;
 
+use super::paged::Pager;
 use super::shm::ShmAttach;
 use crate::vfs::File;
 
@@ -96,6 +97,8 @@ pub struct MappedFile {
     pub file: Arc<File>,
     /// The host object; none where the file maps fresh memory (/dev/zero).
     pub fd: Option<Arc<OwnedFd>>,
+    /// Brings in the object's pages, where it doesn't hold all of them from the start.
+    pub pager: Option<Arc<dyn Pager>>,
 }
 
 /// Shared anonymous memory.

@@ -99,6 +99,9 @@ fn cancel_opposites(process: &Process, threads: &[Arc<Task>], group: &mut GroupS
 /// Whether nobody will see the signal: dropped at once unless the receiver has it blocked, in which case it may still
 /// change its mind.
 fn is_ignored(task: &Task, sig: u32) -> bool {
+    if task.process.kthread.load(Ordering::Relaxed) {
+        return true;
+    }
     let handler = task.process.sighand().action(sig).handler;
     let unkillable = task.process.unkillable.load(Ordering::SeqCst) && handler == SIG_DFL;
     if !unkillable && !action::ignores(handler, sig) {

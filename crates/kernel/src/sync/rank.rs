@@ -65,6 +65,10 @@ ranks! {
     IPC = 560,
     FUTEX = 600,
     MM = 610,
+    // Pages of one file or block device.
+    PAGE_CACHE = 620,
+    DIRTY_LIST = 630,
+    PAGE_LRU = 640,
     // Ready list of an epoll: whoever wakes may hold any lock above.
     EPOLL_WAKE = 790,
     // Wake-up path: nothing is called under these but what stands below.

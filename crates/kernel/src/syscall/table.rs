@@ -332,6 +332,8 @@ syscalls! {
     // vfs: mounts
     MOUNT vfs::mount_calls::mount(source: string, target: string, fs_type: string, flags: mount_flags, data: string);
     UMOUNT2 vfs::mount_calls::umount2(target, flags: umount_flags);
+    SWAPON block::swap::swapon(path, flags);
+    SWAPOFF block::swap::swapoff(path);
     PIVOT_ROOT vfs::mount_calls::pivot_root(new_root, put_old);
     // signals
     RT_SIGACTION signal::rt_sigaction(sig, act: sigaction, oldact -> sigaction, sigsetsize);

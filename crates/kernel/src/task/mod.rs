@@ -8,7 +8,7 @@
 //! - `session.rs`: process groups and sessions. `pidfd.rs`: processes as descriptors. `share.rs`: unshare, kcmp.
 //! - `rlimit.rs`, `rusage.rs`, `user.rs`: limits, and what counts against them.
 //! - `prctl.rs`, `membarrier.rs`, `ids.rs`: the rest of what a task says of itself. `sys.rs`, `syslog.rs`: the system.
-//! - `run.rs`: the loop between guest and kernel.
+//! - `run.rs`: the loop between guest and kernel. `kthread.rs`: kernel threads.
 //!
 //! Locks: TASKLIST, then PROCESS, SIGHAND, SIGNAL, CRED, TASK. TASK_USER is taken by the task itself alone.
 
@@ -22,6 +22,7 @@ pub mod family;
 pub mod fork;
 pub mod ids;
 mod io;
+pub mod kthread;
 pub mod membarrier;
 pub mod pid;
 pub mod pidfd;
@@ -35,6 +36,7 @@ pub mod session;
 pub mod setid;
 pub mod share;
 mod state;
+mod stubs;
 pub mod sys;
 pub mod syslog;
 mod user;
@@ -120,6 +122,8 @@ pub struct Task {
     pub maj_flt: AtomicU64,
     /// Children's completion of vfork(2): the parent waits until it is true.
     pub vfork_done: SpinLock<Option<Arc<VforkDone>>>,
+    /// ext4's locks: its next park ends at once.
+    pub(crate) unparked: AtomicBool,
     /// Changes of its memory that the host has not confirmed.
     pub undo: crate::mm::UndoLog,
     /// personality(2)
@@ -222,6 +226,7 @@ impl Task {
             min_flt: AtomicU64::new(0),
             maj_flt: AtomicU64::new(0),
             vfork_done: SpinLock::new(rank::LEAF, None),
+            unparked: AtomicBool::new(false),
             undo: crate::mm::UndoLog::default(),
             personality: AtomicU32::new(0),
             ioprio: AtomicU32::new(0),

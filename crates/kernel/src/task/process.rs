@@ -49,6 +49,8 @@ pub struct Process {
     pub stop: SpinLock<crate::signal::GroupStop>,
     /// Init: signals that it doesn't handle do nothing to it, until it faults.
     pub unkillable: AtomicBool,
+    /// A kernel thread, which takes no signals.
+    pub kthread: AtomicBool,
     /// PR_SET_CHILD_SUBREAPER
     pub child_subreaper: AtomicBool,
     /// PR_SET_DUMPABLE
@@ -154,6 +156,7 @@ impl Process {
             exit_signal: AtomicI32::new(17),
             stop: SpinLock::new(rank::SIGLOCK, crate::signal::GroupStop::default()),
             unkillable: AtomicBool::new(tgid == 1),
+            kthread: AtomicBool::new(false),
             child_subreaper: AtomicBool::new(false),
             dumpable: AtomicI32::new(1),
             thp_disable: AtomicBool::new(false),

@@ -101,6 +101,9 @@ pub fn sysinfo(info: UserPtr<Sysinfo>) -> Result<()> {
         totalram: memory.total,
         freeram: memory.free,
         sharedram: memory.shared,
+        bufferram: crate::mm::filemap::reclaim::buffers(),
+        totalswap: crate::block::swap::total(),
+        freeswap: crate::block::swap::total(),
         procs: u16::try_from(procs).unwrap_or(u16::MAX),
         mem_unit: 1,
         ..Sysinfo::default()
@@ -183,6 +186,7 @@ pub fn reboot(magic: u32, magic2: u32, command: u32, arg: u64) -> Result<()> {
         }
         _ => return Err(EINVAL),
     };
+    crate::fs::shutdown();
     boot::power_off(outcome);
     // The caller sees no return: its machine ends while it sleeps.
     let sleep = Sleep { interruptible: Interruptible::No, deadline: None };

@@ -1,9 +1,11 @@
-//! A terminal on host descriptors: the machine's console.
+//! Terminals on host descriptors: the machine's consoles. A console may lack its input, which then never arrives, or its
+//! output, which is then thrown away.
 //!
 //! Input is read on the reactor's thread as far as the line discipline has room; output is written without waiting,
 //! and goes on from the reactor when the host's end is slow. A host terminal is in raw mode for as long as the machine
 //! runs: the guest's line discipline does the work.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -19,9 +21,9 @@ use crate::sync::{SpinLock, rank};
 
 /// A console's host side.
 pub struct Console {
-    input: Arc<OwnedFd>,
-    output: Arc<OwnedFd>,
-    /// None for a descriptor that is always ready.
+    input: Option<Arc<OwnedFd>>,
+    output: Option<Arc<OwnedFd>>,
+    /// None for a descriptor that is always ready, and for one that isn't there.
     input_watch: OnceLock<Option<Watch>>,
     output_watch: OnceLock<Option<Watch>>,
     tty: OnceLock<Weak<Tty>>,
@@ -34,7 +36,8 @@ pub struct Console {
 struct Driver(Arc<Console>);
 
 /// Consoles by minor number of their /dev/ttyN; the first is /dev/console.
-static CONSOLES: SpinLock<Vec<(Arc<Tty>, Arc<Console>)>> = SpinLock::new(rank::TTY_TABLE, Vec::new());
+static CONSOLES: SpinLock<Table> = SpinLock::new(rank::TTY_TABLE, BTreeMap::new());
+type Table = BTreeMap<u32, (Arc<Tty>, Arc<Console>)>;
 /// Host terminals to put back.
 static RAW: SpinLock<Vec<RawMode>> = SpinLock::new(rank::LEAF, Vec::new());
 
@@ -45,16 +48,18 @@ pub fn system_console() -> Option<Arc<Tty>> {
 
 /// /dev/ttyN; tty0 is the console.
 pub fn by_minor(minor: u32) -> Option<Arc<Tty>> {
-    CONSOLES.lock().get(minor as usize).map(|(tty, _)| tty.clone())
+    CONSOLES.lock().get(&minor).map(|(tty, _)| tty.clone())
 }
 
 /// Puts host terminals back, after what is queued for them has been written.
 pub fn shutdown() {
-    for (tty, console) in CONSOLES.lock().drain(..) {
-        // A reader that takes nothing must not keep the machine from ending.
-        let deadline = host::clock::monotonic() + 1_000_000_000;
+    let consoles = core::mem::take(&mut *CONSOLES.lock());
+    // A reader that takes nothing must not keep the machine from ending.
+    let deadline = host::clock::monotonic() + 1_000_000_000;
+    for (tty, console) in consoles.into_values() {
+        let Some(output) = &console.output else { continue };
         while !tty.drained() && host::clock::monotonic() < deadline {
-            host::reactor::wait_writable(&console.output, 100);
+            host::reactor::wait_writable(output, 100);
             tty.output_ready();
         }
     }
@@ -62,70 +67,58 @@ pub fn shutdown() {
 }
 
 impl Console {
-    /// Makes the next console out of two host descriptors. A host terminal goes to raw mode, and its window size is
-    /// the guest's.
-    pub fn attach(input: OwnedFd, output: OwnedFd) -> Result<Arc<Tty>> {
+    /// Makes a console of host descriptors: `minor` is the N of its /dev/ttyN. A host terminal goes to raw mode, and its
+    /// window size is the guest's.
+    pub fn attach(minor: u32, input: Option<OwnedFd>, output: Option<OwnedFd>) -> Result<Arc<Tty>> {
         let console = Arc::new(Console {
-            input: Arc::new(input),
-            output: Arc::new(output),
+            input: input.map(Arc::new),
+            output: output.map(Arc::new),
             input_watch: OnceLock::new(),
             output_watch: OnceLock::new(),
             tty: OnceLock::new(),
             unread: SpinLock::new(rank::TTY_BUFFER, Vec::new()),
             ended: AtomicBool::new(false),
         });
-        let minor = CONSOLES.lock().len() as u32;
         let (dev, name) =
             if minor == 0 { ((5, 1), "console".to_owned()) } else { ((4, minor), format!("tty{minor}")) };
         let tty = Tty::new(dev, name, Box::new(Driver(console.clone())));
         let _ = console.tty.set(Arc::downgrade(&tty));
-        CONSOLES.lock().push((tty.clone(), console.clone()));
-        if let Some(raw) = RawMode::enter(&console.input)? {
-            RAW.lock().push(raw);
+        CONSOLES.lock().insert(minor, (tty.clone(), console.clone()));
+        if let Some(output) = &console.output {
+            follow_winsize(output, &tty);
+            let writer = Arc::downgrade(&tty);
+            let watch = Watch::new(
+                output.clone(),
+                Arc::new(move || {
+                    if let Some(tty) = writer.upgrade() {
+                        tty.output_ready();
+                    }
+                }),
+            );
+            let _ = console.output_watch.set(watch.ok());
         }
-        console.follow_winsize(&tty);
-        let reader = Arc::downgrade(&console);
-        let watch = Watch::new(
-            console.input.clone(),
-            Arc::new(move || {
-                if let Some(console) = reader.upgrade() {
-                    console.read_input();
-                }
-            }),
-        );
-        let _ = console.input_watch.set(watch.ok());
-        let writer = Arc::downgrade(&tty);
-        let watch = Watch::new(
-            console.output.clone(),
-            Arc::new(move || {
-                if let Some(tty) = writer.upgrade() {
-                    tty.output_ready();
-                }
-            }),
-        );
-        let _ = console.output_watch.set(watch.ok());
-        console.read_input();
+        if let Some(input) = &console.input {
+            if let Some(raw) = RawMode::enter(input)? {
+                RAW.lock().push(raw);
+            }
+            let reader = Arc::downgrade(&console);
+            let watch = Watch::new(
+                input.clone(),
+                Arc::new(move || {
+                    if let Some(console) = reader.upgrade() {
+                        console.read_input();
+                    }
+                }),
+            );
+            let _ = console.input_watch.set(watch.ok());
+            console.read_input();
+        }
         Ok(tty)
-    }
-
-    fn follow_winsize(&self, tty: &Arc<Tty>) {
-        let set = |tty: &Tty, fd: &OwnedFd| {
-            if let Some((rows, cols, x, y)) = host::term::window_size(fd) {
-                tty.set_winsize(Winsize { ws_row: rows, ws_col: cols, ws_xpixel: x, ws_ypixel: y });
-            }
-        };
-        set(tty, &self.output);
-        let (tty, output) = (Arc::downgrade(tty), self.output.clone());
-        host::term::on_window_change(Arc::new(move || {
-            if let Some(tty) = tty.upgrade() {
-                set(&tty, &output);
-            }
-        }));
     }
 
     /// Reads what the host has as far as the guest's terminal takes it.
     fn read_input(&self) {
-        let Some(tty) = self.tty.get().and_then(Weak::upgrade) else { return };
+        let (Some(tty), Some(input)) = (self.tty.get().and_then(Weak::upgrade), &self.input) else { return };
         loop {
             let pending = core::mem::take(&mut *self.unread.lock());
             if !pending.is_empty() {
@@ -140,10 +133,10 @@ impl Console {
                 return;
             }
             let mut buf = [0; 1024];
-            match read_now(&self.input, &mut buf) {
+            match read_now(input, &mut buf) {
                 Ok(0) => {
                     self.ended.store(true, Ordering::SeqCst);
-                    if host::term::window_size(&self.input).is_some() {
+                    if host::term::window_size(input).is_some() {
                         // A terminal has no end but this: the line has gone, as when a modem hangs up.
                         tty.hang_up();
                     } else {
@@ -167,9 +160,26 @@ impl Console {
     }
 }
 
+/// The terminal has the size of the host's window from now on.
+fn follow_winsize(output: &Arc<OwnedFd>, tty: &Arc<Tty>) {
+    let set = |tty: &Tty, fd: &OwnedFd| {
+        if let Some((rows, cols, x, y)) = host::term::window_size(fd) {
+            tty.set_winsize(Winsize { ws_row: rows, ws_col: cols, ws_xpixel: x, ws_ypixel: y });
+        }
+    };
+    set(tty, output);
+    let (tty, output) = (Arc::downgrade(tty), output.clone());
+    host::term::on_window_change(Arc::new(move || {
+        if let Some(tty) = tty.upgrade() {
+            set(&tty, &output);
+        }
+    }));
+}
+
 impl TtyDriver for Driver {
     fn write(&self, data: &[u8]) -> usize {
-        match write_now(&self.0.output, data) {
+        let Some(output) = &self.0.output else { return data.len() };
+        match write_now(output, data) {
             Ok(n) if n == data.len() => n,
             Ok(n) => {
                 self.wait_for_room();

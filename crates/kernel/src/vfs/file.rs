@@ -16,6 +16,7 @@ use abi::fcntl::OpenFlags;
 
 use super::fasync::{self, FasyncList, FileOwner, Owner};
 use super::{FileType, Inode, IovDest, IovSource, Path, PollEvents, locks};
+use crate::mm::paged::Pager;
 use crate::sync::{Mutex, MutexGuard, PollTable, Sleep, SpinLock, rank, wait_until};
 use crate::task::{Cred, current};
 
@@ -109,6 +110,8 @@ pub enum Mapping {
     Object(Arc<OwnedFd>),
     /// The same for a shared mapping that may never be written, although the file is open for writing: sealed memory.
     ReadOnly(Arc<OwnedFd>),
+    /// An object that holds only some of the file: what is missing is asked of the pager at the first touch.
+    Paged(Arc<OwnedFd>, Arc<dyn Pager>),
     /// Fresh anonymous memory (/dev/zero).
     Anonymous,
 }
@@ -183,6 +186,22 @@ pub trait FileOps: Any + Send + Sync {
     /// fsync(2), fdatasync(2) with `data_only`.
     fn fsync(&self, file: &File, data_only: bool) -> Result<()> {
         Err(EINVAL)
+    }
+
+    /// The same for the bytes from `start` up to `end`, where a file knows of ranges: O_DSYNC, msync(2).
+    fn fsync_range(&self, file: &File, start: u64, end: u64, data_only: bool) -> Result<()> {
+        self.fsync(file, data_only)
+    }
+
+    /// sync_file_range(2): the bytes are with the device when this returns, though not yet durable there.
+    fn write_range(&self, file: &File, start: u64, end: u64) -> Result<()> {
+        self.fsync(file, true)
+    }
+
+    /// posix_fadvise(2) and readahead(2), as POSIX_FADV_WILLNEED. `end` is u64::MAX for the end of the file. Advice that
+    /// is not followed is no error.
+    fn fadvise(&self, file: &File, start: u64, end: u64, advice: u32) -> Result<()> {
+        Ok(())
     }
 
     /// fallocate(2): FALLOC_FL_* mode.

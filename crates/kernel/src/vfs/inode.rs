@@ -150,6 +150,11 @@ pub trait InodeOps: Any + Send + Sync {
         false
     }
 
+    /// Whether a default access control list stands in the umask's place for new names in `dir`.
+    fn ignores_umask(&self, dir: &Inode) -> bool {
+        false
+    }
+
     /// Makes any inode but a directory or a symlink (open O_CREAT, mknod, bind of a socket). EEXIST.
     fn create(&self, dir: &Arc<Inode>, name: &[u8], new: &NewInode) -> Result<Arc<Inode>> {
         Err(EPERM)

@@ -317,7 +317,8 @@ fn make_ops(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Box<dyn FileOps>> {
         _ if inode.ops.opens_special() => inode.ops.open(inode, flags),
         FileType::CharDev => dev::open_chrdev(inode.getattr()?.rdev, inode, flags),
         FileType::Fifo => crate::ipc::pipe::open_fifo(inode, flags),
-        FileType::BlockDev | FileType::Socket => Err(ENXIO),
+        FileType::BlockDev => crate::block::open(inode.getattr()?.rdev, flags),
+        FileType::Socket => Err(ENXIO),
         FileType::Regular | FileType::Dir | FileType::Symlink => inode.ops.open(inode, flags),
     }
 }

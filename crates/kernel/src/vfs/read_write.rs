@@ -118,9 +118,13 @@ pub fn pwritev2(
         RWF_NOAPPEND => src.set_append(false),
         _ => return Err(EINVAL),
     }
+    let synced = flags & (RWF_DSYNC | RWF_SYNC) != 0;
+    let start = pos.filter(|_| !src.appends(&file));
     let written = do_write(&file, &mut src, pos)?;
-    if flags & (RWF_DSYNC | RWF_SYNC) != 0 && written > 0 {
-        file.ops.fsync(&file, flags & RWF_SYNC == 0)?;
+    if synced && written > 0 {
+        // Otherwise wherever it was.
+        let (from, to) = start.map_or((0, u64::MAX), |from| (from, from.saturating_add(written as u64)));
+        file.ops.fsync_range(&file, from, to, flags & RWF_SYNC == 0)?;
     }
     Ok(written)
 }
@@ -195,7 +199,8 @@ fn write_unaccounted(file: &File, src: &mut IovSource<'_>, pos: Option<u64>) -> 
     let n = if file.mode.contains(FileMode::STREAM) && pos.is_none() {
         file.write(src)?
     } else {
-        let regular = file.inode().kind == FileType::Regular;
+        let kind = file.inode().kind;
+        let regular = kind == FileType::Regular;
         let mut own = match pos {
             None => Some(file.lock_pos()),
             Some(_) => None,
@@ -211,8 +216,9 @@ fn write_unaccounted(file: &File, src: &mut IovSource<'_>, pos: Option<u64>) -> 
             **own = at;
         }
         drop(own);
-        if regular && file.flags().contains(OpenFlags::DSYNC) && n > 0 {
-            file.ops.fsync(file, !file.flags().contains(OpenFlags::SYNC))?;
+        if (regular || kind == FileType::BlockDev) && file.flags().contains(OpenFlags::DSYNC) && n > 0 {
+            let data_only = !file.flags().contains(OpenFlags::SYNC);
+            file.ops.fsync_range(file, at.saturating_sub(n as u64), at, data_only)?;
         }
         n
     };

@@ -3,6 +3,7 @@
 //! Lock: INODE, over the entries of one directory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::Result;
 use abi::errno::{EINVAL, EIO, ENOENT, ENOTDIR};
@@ -21,6 +22,8 @@ pub struct Tree {
     /// Bytes that stat(2) shows.
     size: u64,
     body: Body,
+    /// Its name is gone.
+    removed: AtomicBool,
 }
 
 enum Body {
@@ -32,7 +35,7 @@ enum Body {
 
 impl Tree {
     fn new(name: &str, mode: u32, body: Body) -> Arc<Tree> {
-        Arc::new(Tree { name: name.to_owned(), mode, size: 0, body })
+        Arc::new(Tree { name: name.to_owned(), mode, size: 0, body, removed: AtomicBool::new(false) })
     }
 
     /// Adds an entry to a directory; one of the same name goes. ENOTDIR.
@@ -43,6 +46,17 @@ impl Tree {
         children.push(child);
         drop(children);
         drop(old);
+        Ok(())
+    }
+
+    /// Takes an entry out of a directory. ENOENT; ENOTDIR.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let Body::Dir(children) = &self.body else { return Err(ENOTDIR) };
+        let mut children = children.lock();
+        let at = children.iter().position(|c| c.name == name).ok_or(ENOENT)?;
+        let gone = children.remove(at);
+        drop(children);
+        gone.removed.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -184,6 +198,10 @@ struct TreeNode(Arc<Tree>);
 impl Node for TreeNode {
     fn kind(&self) -> FileType {
         self.0.file_type()
+    }
+
+    fn is_current(&self) -> bool {
+        !self.0.removed.load(Ordering::Relaxed)
     }
 
     fn attr(&self) -> Result<Attr> {

@@ -32,13 +32,11 @@ pub struct Disk {
     pub dev: (u32, u32),
     /// As in /dev.
     pub name: String,
-    /// Its driver's name, in /proc/devices.
-    pub driver: &'static str,
     /// 512-byte sectors.
     pub sectors: u64,
     /// The numbers of /proc/diskstats after the name: reads, reads merged, sectors read, ms reading, the same of
-    /// writes, requests in flight, ms busy, weighted ms.
-    pub stats: [u64; 11],
+    /// writes, requests in flight, ms busy, weighted ms, the same four of discards, flushes, ms flushing.
+    pub stats: [u64; 17],
 }
 
 static DISKS: OnceLock<fn() -> Vec<Disk>> = OnceLock::new();
@@ -58,10 +56,7 @@ fn devices() -> String {
         put!(out, "{major:3} {name}\n");
     }
     out += "\nBlock devices:\n";
-    let mut drivers: Vec<_> = disks().iter().map(|d| (d.dev.0, d.driver)).collect();
-    drivers.sort_unstable();
-    drivers.dedup();
-    for (major, name) in drivers {
+    for (major, name) in crate::block::MAJORS {
         put!(out, "{major:3} {name}\n");
     }
     out
@@ -72,8 +67,7 @@ fn diskstats() -> String {
     for disk in disks() {
         put!(out, "{:4} {:7} {}", disk.dev.0, disk.dev.1, disk.name);
         disk.stats.iter().for_each(|n| put!(out, " {n}"));
-        // Discards and flushes: not counted by any driver.
-        out += " 0 0 0 0 0 0\n";
+        out.push('\n');
     }
     out
 }
@@ -81,7 +75,8 @@ fn diskstats() -> String {
 /// Empty without devices, as on Linux, not even a heading.
 fn partitions() -> String {
     let mut out = String::new();
-    for disk in disks() {
+    // A disk without a medium has no line.
+    for disk in disks().into_iter().filter(|d| d.sectors > 0) {
         if out.is_empty() {
             out += "major minor  #blocks  name\n\n";
         }

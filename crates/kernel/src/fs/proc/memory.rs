@@ -4,15 +4,11 @@ use std::sync::Arc;
 
 use super::put;
 use crate::fs::kernfs::{Tree, text};
-use crate::mm::{oom, overcommit};
+use crate::mm::{account, filemap, oom, overcommit};
 use crate::task::pid;
 
 pub(super) fn files() -> Vec<Arc<Tree>> {
-    vec![
-        text("meminfo", meminfo),
-        text("vmstat", vmstat),
-        text("swaps", || "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
-    ]
+    vec![text("meminfo", meminfo), text("vmstat", vmstat), text("swaps", crate::block::swap::proc_lines)]
 }
 
 /// Resident memory of all processes, bytes: anonymous, and of files and shared memory.
@@ -34,16 +30,19 @@ fn resident() -> (u64, u64) {
 
 pub(super) fn meminfo() -> String {
     let total = overcommit::total();
-    let free = crate::mm::meminfo().free.min(total);
-    let cached = oom::cached();
+    let used = account::measure();
+    let free = total.saturating_sub(used.total());
+    let (cached, buffers) = (oom::cached(), filemap::reclaim::buffers());
+    let on_heap = cached.saturating_sub(host::object::resident_caches());
+    let slab = used.kernel.saturating_sub(on_heap) + used.host;
     let (anon, mapped) = resident();
     let mut out = String::new();
     let mut line = |name: &str, bytes: u64| put!(out, "{:15} {:8} kB\n", format!("{name}:"), bytes >> 10);
     line("MemTotal", total);
     line("MemFree", free);
     line("MemAvailable", free.saturating_add(cached).min(total));
-    line("Buffers", 0);
-    line("Cached", cached);
+    line("Buffers", buffers);
+    line("Cached", (cached + oom::shared()).saturating_sub(buffers));
     line("SwapCached", 0);
     line("Active", anon);
     line("Inactive", cached);
@@ -53,16 +52,19 @@ pub(super) fn meminfo() -> String {
     line("Inactive(file)", cached);
     line("Unevictable", 0);
     line("Mlocked", 0);
-    line("SwapTotal", 0);
-    line("SwapFree", 0);
-    line("Dirty", 0);
-    line("Writeback", 0);
+    let swap = crate::block::swap::total();
+    line("SwapTotal", swap);
+    line("SwapFree", swap);
+    line("Dirty", filemap::writeback::dirty_bytes());
+    line("Writeback", filemap::writeback::writeback_bytes());
     line("AnonPages", anon);
     line("Mapped", mapped);
     line("Shmem", oom::shared());
-    line("Slab", 0);
+    line("Slab", slab);
     line("SReclaimable", 0);
-    line("SUnreclaim", 0);
+    line("SUnreclaim", slab);
+    line("KernelStack", used.stacks);
+    line("PageTables", used.tables);
     line("CommitLimit", overcommit::commit_limit());
     line("Committed_AS", overcommit::committed());
     line("VmallocTotal", 34_359_738_367 << 10);
@@ -82,6 +84,9 @@ fn vmstat() -> String {
     let mut out = String::new();
     put!(out, "nr_free_pages {}\nnr_anon_pages {}\n", crate::mm::meminfo().free / page, anon / page);
     put!(out, "nr_mapped {}\nnr_file_pages {}\n", mapped / page, oom::cached() / page);
+    let pages = |bytes: u64| bytes / page;
+    let (dirty, written) = (filemap::writeback::dirty_bytes(), filemap::writeback::writeback_bytes());
+    put!(out, "nr_dirty {}\nnr_writeback {}\n", pages(dirty), pages(written));
     put!(out, "pgfault {}\npgmajfault {}\n", faults.0, faults.1);
     out
 }

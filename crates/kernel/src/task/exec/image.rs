@@ -202,8 +202,16 @@ impl Image {
     fn map_file(&mut self, file: &Arc<File>, start: u64, end: u64, offset: u64, prot: u32) -> Result<()> {
         let len = end - start;
         let request = MmapRequest { shared: false, write: false, may_write: false, offset, len };
-        let Mapping::Object(fd) = file.ops.mmap(file, request)? else { return Err(EACCES) };
-        let backing = Backing::File(Arc::new(MappedFile { file: file.clone(), fd: Some(fd.clone()) }));
+        let (fd, pager) = match file.ops.mmap(file, request)? {
+            Mapping::Object(fd) => (fd, None),
+            Mapping::Paged(fd, pager) => {
+                // Its last page will be cleared behind the end of the data.
+                pager.populate(offset + len - PAGE_SIZE, offset + len)?;
+                (fd, Some(pager))
+            }
+            _ => return Err(EACCES),
+        };
+        let backing = Backing::File(Arc::new(MappedFile { file: file.clone(), fd: Some(fd.clone()), pager }));
         self.map(start, end, VmFlags::from_prot(prot), backing, offset, MapSource::Object { fd, offset });
         Ok(())
     }
@@ -226,16 +234,9 @@ impl Image {
             flags |= VmFlags::ACCOUNT;
         }
         self.inner.vmas.remove(start, end);
-        self.inner.vmas.insert(Vma { start, end, flags, backing, offset });
-        self.ops.push(MemOp::Map {
-            addr: start,
-            len: end - start,
-            prot: flags.host_prot(),
-            shared: false,
-            noreserve: true,
-            populate: false,
-            source,
-        });
+        let vma = Vma { start, end, flags, backing, offset };
+        self.ops.extend(vma.map_ops(source, false));
+        self.inner.vmas.insert(vma);
     }
 
     /// Maps the stack, with room for `contents` bytes at its top.

@@ -44,7 +44,8 @@ pub fn create_entry(
 
 /// What a new inode in `dir` begins with. `mode` has its type; the umask of the current task is taken off.
 pub fn inherit(dir: &Inode, mode: u32, rdev: u64, cred: &Cred) -> Result<NewInode> {
-    let mut new = NewInode { mode: mode & !current().fs().umask(), uid: cred.fsuid, gid: cred.fsgid, rdev };
+    let umask = if dir.ops.ignores_umask(dir) { 0 } else { current().fs().umask() };
+    let mut new = NewInode { mode: mode & !umask, uid: cred.fsuid, gid: cred.fsgid, rdev };
     let attr = dir.getattr()?;
     if attr.mode & S_ISGID != 0 {
         new.gid = attr.gid;

@@ -1,16 +1,19 @@
 //! /proc/sys/vm.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::Result;
 
 use super::{cell, fixed, number, within};
 use crate::fs::kernfs::{Tree, dir, var};
+use crate::mm::filemap::writeback::{self, TUNABLES};
 use crate::mm::{self, overcommit};
 use crate::vfs::dcache;
 
 pub(super) fn tree() -> Arc<Tree> {
     let percent = (0, 100);
+    let bytes = (0, i64::MAX >> 1);
     dir(
         "vm",
         [
@@ -32,17 +35,41 @@ pub(super) fn tree() -> Arc<Tree> {
             fixed("nr_hugepages", 0),
             fixed("panic_on_oom", 0),
             fixed("oom_kill_allocating_task", 0),
-            // There is no swap, and what is dirty is the host's to write: these change nothing.
+            // There is no swap: this changes nothing.
             cell("swappiness", 60, (0, 200)),
-            cell("dirty_ratio", 20, percent),
-            cell("dirty_background_ratio", 10, percent),
-            cell("dirty_expire_centisecs", 3000, (0, i64::from(i32::MAX))),
-            cell("dirty_writeback_centisecs", 500, (0, i64::from(i32::MAX))),
+            dirty("dirty_ratio", &TUNABLES.ratio, percent, Some(&TUNABLES.bytes)),
+            dirty("dirty_bytes", &TUNABLES.bytes, bytes, None),
+            dirty(
+                "dirty_background_ratio",
+                &TUNABLES.background_ratio,
+                percent,
+                Some(&TUNABLES.background_bytes),
+            ),
+            dirty("dirty_background_bytes", &TUNABLES.background_bytes, bytes, None),
+            dirty("dirty_expire_centisecs", &TUNABLES.expire, (0, i64::from(i32::MAX)), None),
+            dirty("dirty_writeback_centisecs", &TUNABLES.interval, (0, i64::from(i32::MAX)), None),
             cell("vfs_cache_pressure", 100, (0, i64::from(i32::MAX))),
             cell("min_free_kbytes", 4096, (0, i64::from(i32::MAX))),
             var("drop_caches", 0o200, String::new, drop_caches),
         ],
     )
+}
+
+/// A number that writeback reads; setting it switches off what stands in `instead`.
+fn dirty(
+    name: &str,
+    value: &'static AtomicU64,
+    (min, max): (i64, i64),
+    instead: Option<&'static AtomicU64>,
+) -> Arc<Tree> {
+    let get = || value.load(Ordering::Relaxed) as i64;
+    number(name, get, (min, max), move |n| {
+        if let Some(other) = instead {
+            other.store(0, Ordering::Relaxed);
+        }
+        value.store(n as u64, Ordering::Relaxed);
+        writeback::tuned();
+    })
 }
 
 /// 1 drops clean pages of files, 2 names, 3 both.

@@ -1,0 +1,308 @@
+//! A raw image or a block device of the host, as plain calls.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use abi::Result;
+use abi::errno::{EAGAIN, EINTR, EINVAL, EIO, ENODEV, ENOSYS, ENOTTY, EOPNOTSUPP};
+
+use super::{Blocking, Limits, SECTOR, lock};
+use crate::clock;
+use crate::sys::check;
+
+/// How a host file is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Never written.
+    pub read_only: bool,
+    /// O_SYNC: every write is durable.
+    pub sync: bool,
+    /// No lock: several machines may use it.
+    pub shared: bool,
+    /// Discards do nothing.
+    pub no_trim: bool,
+}
+
+/// A host file as a disk.
+pub struct HostFile {
+    file: File,
+    len: u64,
+    read_only: bool,
+    is_device: bool,
+    discard: bool,
+    /// The host refuses to write zeros by a range.
+    no_zero_range: AtomicBool,
+    /// The host knows no RWF_NOWAIT for reads, or for writes, of this file.
+    no_nowait: [AtomicBool; 2],
+    /// Until when writes are left to others, because one has kept the caller waiting. Host monotonic ns.
+    slow_until: AtomicU64,
+}
+
+/// A write of this many ns beyond what copying takes has waited for something.
+const SLOW_NS: u64 = 300_000;
+/// How long writes are then left to others, ns.
+const SLOW_PAUSE_NS: u64 = 50_000_000;
+/// Most bytes that are written at once on the caller's thread.
+const WRITE_NOW_MAX: usize = 1 << 20;
+
+const BLKGETSIZE64: libc::c_ulong = abi::ioctl::BLKGETSIZE64 as libc::c_ulong;
+const BLKDISCARD: libc::c_ulong = abi::ioctl::BLKDISCARD as libc::c_ulong;
+const BLKZEROOUT: libc::c_ulong = abi::ioctl::BLKZEROOUT as libc::c_ulong;
+const BLKPBSZGET: libc::c_ulong = abi::ioctl::BLKPBSZGET as libc::c_ulong;
+
+impl HostFile {
+    /// Opens a regular file or block device. One that cannot be written is opened read-only.
+    ///
+    /// # Errors
+    /// In words for the user.
+    pub fn open(path: &Path, options: OpenOptions) -> Result<HostFile, String> {
+        let failed = |e: std::io::Error| format!("{}: {}", path.display(), reason(&e));
+        let flags = if options.sync { libc::O_SYNC } else { 0 } | libc::O_CLOEXEC;
+        let open = |write| File::options().read(true).write(write).custom_flags(flags).open(path);
+        let (file, read_only) = match open(!options.read_only) {
+            Err(e) if !options.read_only && matches!(e.raw_os_error(), Some(libc::EROFS | libc::EACCES)) => {
+                (open(false).map_err(failed)?, true)
+            }
+            outcome => (outcome.map_err(failed)?, options.read_only),
+        };
+        let meta = file.metadata().map_err(failed)?;
+        let is_device = meta.file_type().is_block_device();
+        if !is_device && !meta.is_file() {
+            return Err(format!("{}: neither a regular file nor a block device", path.display()));
+        }
+        let fd = file.as_fd();
+        let len = if is_device { device_u64(fd, BLKGETSIZE64) } else { Ok(meta.len()) };
+        let len = len.map_err(|e| format!("{}: cannot find out its size: {e}", path.display()))?;
+        if !options.shared {
+            lock::whole_file(fd, read_only).map_err(|held| format!("{}: {held}", path.display()))?;
+        }
+        Ok(HostFile {
+            is_device,
+            discard: !options.no_trim && !read_only,
+            ..HostFile::adopt(file, len.next_multiple_of(SECTOR), read_only)?
+        })
+    }
+
+    /// A file that is open, and perhaps locked, as a disk of `len` bytes; without discards.
+    ///
+    /// # Errors
+    /// In words for the user.
+    pub(super) fn adopt(file: File, len: u64, read_only: bool) -> Result<HostFile, String> {
+        let meta = file.metadata().map_err(|e| reason(&e))?;
+        Ok(HostFile {
+            len,
+            read_only,
+            is_device: meta.file_type().is_block_device(),
+            discard: false,
+            no_zero_range: AtomicBool::new(false),
+            no_nowait: [AtomicBool::new(false), AtomicBool::new(false)],
+            slow_until: AtomicU64::new(0),
+            file,
+        })
+    }
+
+    /// The descriptor.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    pub(super) fn is_device(&self) -> bool {
+        self.is_device
+    }
+
+    fn fallocate(&self, mode: i32, offset: u64, len: u64) -> Result<()> {
+        crate::fs::fallocate(self.fd(), (mode | libc::FALLOC_FL_KEEP_SIZE) as u32, offset, len)
+    }
+
+    fn device_range(&self, request: libc::c_ulong, offset: u64, len: u64) -> Result<()> {
+        let range = [offset, len];
+        // SAFETY: these requests read two u64 from the address, which outlives the call.
+        check(unsafe { libc::ioctl(self.file.as_raw_fd(), request, range.as_ptr()) }.into()).map(drop)
+    }
+
+    fn write_zeros(&self, mut offset: u64, mut len: u64) -> Result<()> {
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        while len > 0 {
+            let n = len.min(ZEROS.len() as u64);
+            self.write(offset, &ZEROS[..n as usize], false)?;
+            (offset, len) = (offset + n, len - n);
+        }
+        Ok(())
+    }
+
+    /// preadv2 or pwritev2 of one piece: bytes done.
+    fn transfer(&self, offset: u64, data: *mut u8, len: usize, write: bool, flags: i32) -> Result<usize> {
+        let iov = libc::iovec { iov_base: data.cast(), iov_len: len };
+        let offset = i64::try_from(offset).map_err(|_| EINVAL)?;
+        let fd = self.file.as_raw_fd();
+        // SAFETY: `iov` outlives the call, and the callers pass memory that is valid for `len`: writable to read into,
+        // readable to write from.
+        let n = unsafe {
+            match write {
+                true => libc::pwritev2(fd, &iov, 1, offset, flags),
+                false => libc::preadv2(fd, &iov, 1, offset, flags),
+            }
+        };
+        check(n as i64).map(|n| n as usize)
+    }
+
+    /// As much as goes without waiting; none if the host knows no way to ask for that.
+    fn transfer_now(&self, offset: u64, data: *mut u8, len: usize, write: bool) -> Option<usize> {
+        let unknown = &self.no_nowait[usize::from(write)];
+        if unknown.load(Relaxed) {
+            return None;
+        }
+        match self.transfer(offset, data, len, write, libc::RWF_NOWAIT) {
+            Ok(n) => Some(n),
+            Err(EOPNOTSUPP | ENOSYS | EINVAL) => {
+                unknown.store(true, Relaxed);
+                None
+            }
+            Err(_) => Some(0),
+        }
+    }
+}
+
+/// The host's reason, as UML puts it for the common ones.
+fn reason(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => format!("cannot open it: {}", abi::Errno::from_raw(code)),
+        None => format!("cannot open it: {error}"),
+    }
+}
+
+/// Whether a file that can be read cannot be written.
+pub(super) fn is_unwritable(path: &Path) -> bool {
+    let outcome = File::options().write(true).open(path);
+    matches!(outcome, Err(e) if matches!(e.raw_os_error(), Some(libc::EROFS | libc::EACCES)))
+}
+
+/// Whether a file begins with `magic`.
+pub(super) fn starts_with(path: &Path, magic: &[u8]) -> bool {
+    let mut start = vec![0; magic.len()];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut start, 0));
+    read.is_ok() && start == magic
+}
+
+fn device_u64(fd: BorrowedFd<'_>, request: libc::c_ulong) -> Result<u64> {
+    let mut value = 0u64;
+    // SAFETY: the requests passed here write at most a u64 to the address.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request, &raw mut value) }.into())?;
+    Ok(value)
+}
+
+impl Blocking for HostFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn limits(&self) -> Limits {
+        let physical =
+            if self.is_device { device_u64(self.fd(), BLKPBSZGET).unwrap_or(SECTOR) } else { SECTOR };
+        Limits { physical_block: physical.clamp(SECTOR, 1 << 20) as u32, discard: self.discard }
+    }
+
+    fn read(&self, mut offset: u64, mut buf: &mut [u8]) -> Result<()> {
+        while !buf.is_empty() {
+            match self.transfer(offset, buf.as_mut_ptr(), buf.len(), false, 0) {
+                // The end of a file whose size is no multiple of a sector.
+                Ok(0) => {
+                    buf.fill(0);
+                    return Ok(());
+                }
+                Ok(n) => {
+                    buf = &mut buf[n..];
+                    offset += n as u64;
+                }
+                Err(EINTR | EAGAIN) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, mut offset: u64, mut data: &[u8], fua: bool) -> Result<()> {
+        let flags = if fua { libc::RWF_DSYNC } else { 0 };
+        while !data.is_empty() {
+            match self.transfer(offset, data.as_ptr().cast_mut(), data.len(), true, flags) {
+                Ok(0) => return Err(EIO),
+                Ok(n) => {
+                    data = &data[n..];
+                    offset += n as u64;
+                }
+                Err(EINTR | EAGAIN) => {}
+                Err(EOPNOTSUPP | ENOSYS | EINVAL) if fua => {
+                    self.write(offset, data, false)?;
+                    return self.flush();
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        crate::fs::fsync(self.fd(), true)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        let outcome = match self.is_device {
+            true => self.device_range(BLKDISCARD, offset, len),
+            false => self.fallocate(libc::FALLOC_FL_PUNCH_HOLE, offset, len),
+        };
+        match outcome {
+            Err(ENODEV | ENOSYS | ENOTTY) => Err(EOPNOTSUPP),
+            outcome => outcome,
+        }
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> Result<()> {
+        if self.is_device {
+            return self.device_range(BLKZEROOUT, offset, len);
+        }
+        let punch = unmap && self.discard;
+        if punch && self.fallocate(libc::FALLOC_FL_PUNCH_HOLE, offset, len).is_ok() {
+            return Ok(());
+        }
+        if !self.no_zero_range.load(Relaxed) {
+            match self.fallocate(libc::FALLOC_FL_ZERO_RANGE, offset, len) {
+                Err(EOPNOTSUPP | ENOSYS | ENODEV) => self.no_zero_range.store(true, Relaxed),
+                outcome => return outcome,
+            }
+        }
+        self.write_zeros(offset, len)
+    }
+
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> usize {
+        let done = self.transfer_now(offset, buf.as_mut_ptr(), buf.len(), false).unwrap_or(0);
+        // Short: what follows is not in memory, or the file ends.
+        done.min(buf.len())
+    }
+
+    /// A write to the host's page cache hardly ever waits, and few host file systems know how to promise it: so it is
+    /// tried, and left to others for a while after one that took long.
+    fn write_now(&self, offset: u64, data: &[u8]) -> usize {
+        let started = clock::monotonic();
+        if data.len() > WRITE_NOW_MAX || started < self.slow_until.load(Relaxed) {
+            return 0;
+        }
+        let memory = data.as_ptr().cast_mut();
+        if let Some(done) = self.transfer_now(offset, memory, data.len(), true) {
+            return done;
+        }
+        let done = self.transfer(offset, memory, data.len(), true, 0).unwrap_or(0);
+        let took = clock::monotonic().saturating_sub(started);
+        // Copying alone is about a byte a ns.
+        if took > SLOW_NS + data.len() as u64 {
+            self.slow_until.store(started + took + SLOW_PAUSE_NS, Relaxed);
+        }
+        done
+    }
+}

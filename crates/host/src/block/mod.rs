@@ -1,0 +1,286 @@
+//! Disks: what a guest's block driver stands on.
+//!
+//! [`Disk`] is the seam: byte offsets in, completions out. A raw image or block device of the host is one ([`open`]);
+//! what lies between the driver and the host's file (copy-on-write, other image formats) implements [`Blocking`], plain
+//! calls that wait, and becomes a disk by [`threaded`].
+//!
+//! - `image.rs`: images by what they are; `cow.rs`, `qcow2.rs`: those that are not raw.
+//! - `file.rs`: the host's file as plain calls. `lock.rs`: locks on it against other machines.
+//! - `order.rs`: a flush begins when all writes before it are done.
+//! - `uring.rs`: many requests in flight by io_uring. `pool.rs`: the same by threads, where the host refuses io_uring.
+//!
+//! What the host has in memory needs neither: [`Disk::read_now`] and [`Disk::write_now`] do at once, on the caller's
+//! thread, what doesn't wait. A wake-up costs tens of times as much.
+//!
+//! Locks: an order's, then the ring's or the pool's. Completions are called with none of them held.
+
+mod cow;
+mod file;
+mod image;
+mod lock;
+mod order;
+mod pool;
+mod qcow2;
+mod uring;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use abi::Result;
+use abi::errno::{EINVAL, EIO, EOPNOTSUPP, EROFS};
+
+pub use file::{HostFile, OpenOptions};
+pub use image::{Format, Image, flush_all, is_header, open_image};
+use order::Order;
+
+/// Bytes of a sector: what offsets and lengths of discards and flushes are told in by the guest.
+pub const SECTOR: u64 = 512;
+/// Most bytes of one read or write.
+pub const MAX_BYTES: u64 = 64 << 20;
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Fills `data`.
+    Read,
+    /// Writes `data`; with `fua` it is durable on completion.
+    Write {
+        /// Force unit access.
+        fua: bool,
+    },
+    /// Makes durable what was written by requests submitted before.
+    Flush,
+    /// The range's contents are no longer needed.
+    Discard,
+    /// The range reads as zeros afterwards.
+    WriteZeroes {
+        /// The range may be given back to the host.
+        unmap: bool,
+    },
+}
+
+/// Told of a request's outcome, with its buffer. Must not block.
+pub type Done = Box<dyn FnOnce(Result<()>, Vec<u8>) + Send>;
+
+/// One request. `data` is its buffer, as long as the transfer; empty for all but reads and writes.
+pub struct Request {
+    /// What to do.
+    pub op: Op,
+    /// Bytes from the start of the disk.
+    pub offset: u64,
+    /// Bytes; the length of `data` for reads and writes.
+    pub len: u64,
+    /// The buffer.
+    pub data: Vec<u8>,
+    /// Called once, from any thread, perhaps before `submit` returns.
+    pub done: Done,
+}
+
+impl Request {
+    fn finish(self, outcome: Result<()>) {
+        (self.done)(outcome, self.data);
+    }
+
+    fn writes(&self) -> bool {
+        matches!(self.op, Op::Write { .. } | Op::Discard | Op::WriteZeroes { .. })
+    }
+}
+
+/// What a disk can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the smallest unit that is written whole.
+    pub physical_block: u32,
+    /// Whether discarding does anything.
+    pub discard: bool,
+}
+
+/// A disk with many requests in flight.
+#[expect(clippy::len_without_is_empty, reason = "a disk of no bytes is a disk")]
+pub trait Disk: Send + Sync {
+    /// Bytes.
+    fn len(&self) -> u64;
+
+    /// Whether writes answer EROFS.
+    fn is_read_only(&self) -> bool;
+
+    /// What it can do.
+    fn limits(&self) -> Limits;
+
+    /// Starts a request. Only a flush is ordered against others: it waits for every write before it.
+    fn submit(&self, request: Request);
+
+    /// Reads what can be read without waiting: the bytes done, from the start.
+    fn read_now(&self, _offset: u64, _buf: &mut [u8]) -> usize {
+        0
+    }
+
+    /// Writes what can be written without waiting, for a later flush to make durable: the bytes done.
+    fn write_now(&self, _offset: u64, _data: &[u8]) -> usize {
+        0
+    }
+}
+
+/// A disk as plain calls that wait. Ranges have been checked against [`Blocking::len`].
+#[expect(clippy::len_without_is_empty, reason = "a disk of no bytes is a disk")]
+pub trait Blocking: Send + Sync + 'static {
+    /// Bytes.
+    fn len(&self) -> u64;
+
+    /// Whether it cannot be written.
+    fn is_read_only(&self) -> bool;
+
+    /// What it can do.
+    fn limits(&self) -> Limits;
+
+    /// Fills `buf`.
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Writes `data`, durably with `fua`.
+    fn write(&self, offset: u64, data: &[u8], fua: bool) -> Result<()>;
+
+    /// Makes durable what has been written.
+    fn flush(&self) -> Result<()>;
+
+    /// The range's contents are no longer needed. EOPNOTSUPP.
+    fn discard(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// The range reads as zeros afterwards. EOPNOTSUPP.
+    fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> Result<()>;
+
+    /// See [`Disk::read_now`].
+    fn read_now(&self, _offset: u64, _buf: &mut [u8]) -> usize {
+        0
+    }
+
+    /// See [`Disk::write_now`].
+    fn write_now(&self, _offset: u64, _data: &[u8]) -> usize {
+        0
+    }
+
+    /// Does what a request asks for.
+    fn perform(&self, request: &mut Request) -> Result<()> {
+        let (offset, len) = (request.offset, request.len);
+        match request.op {
+            Op::Read => self.read(offset, &mut request.data),
+            Op::Write { fua } => self.write(offset, &request.data, fua),
+            Op::Flush => self.flush(),
+            Op::Discard => self.discard(offset, len),
+            Op::WriteZeroes { unmap } => self.write_zeroes(offset, len, unmap),
+        }
+    }
+}
+
+/// How a host file's requests are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// io_uring where the host has it, else threads.
+    Auto,
+    /// io_uring; it is an error if the host has none.
+    Uring,
+    /// Threads.
+    Threads,
+}
+
+/// Opens a raw image or a block device of the host.
+///
+/// # Errors
+/// In words for the user.
+pub fn open(path: &std::path::Path, options: OpenOptions, engine: Engine) -> Result<Arc<dyn Disk>, String> {
+    let file = Arc::new(HostFile::open(path, options)?);
+    let ring = match engine {
+        Engine::Threads => None,
+        Engine::Auto => uring::ring().ok(),
+        Engine::Uring => Some(uring::ring().map_err(|e| format!("the host has no io_uring: {e}"))?),
+    };
+    Ok(match ring {
+        Some(ring) => {
+            let through = file.clone();
+            queue(file, Box::new(move |request| ring.start(&through, request)))
+        }
+        None => threaded(file),
+    })
+}
+
+/// A disk whose requests are done by threads.
+pub fn threaded<B: Blocking>(disk: Arc<B>) -> Arc<dyn Disk> {
+    let through = disk.clone();
+    queue(
+        disk,
+        Box::new(move |mut request| {
+            let disk = through.clone();
+            pool::run(Box::new(move || {
+                let outcome = disk.perform(&mut request);
+                request.finish(outcome);
+            }));
+        }),
+    )
+}
+
+fn queue<B: Blocking>(disk: Arc<B>, start: Box<dyn Fn(Request) + Send + Sync>) -> Arc<dyn Disk> {
+    Arc::new(Queue { disk, order: Arc::new(Order::new(start)) })
+}
+
+/// Plain calls, an order among the requests, and something that carries them out.
+struct Queue<B> {
+    disk: Arc<B>,
+    order: Arc<Order>,
+}
+
+impl<B: Blocking> Queue<B> {
+    fn check(&self, request: &Request) -> Result<()> {
+        let transfer = matches!(request.op, Op::Read | Op::Write { .. });
+        if transfer && (request.data.len() as u64 != request.len || request.len > MAX_BYTES) {
+            return Err(EINVAL);
+        }
+        if request.op != Op::Flush
+            && request.offset.checked_add(request.len).is_none_or(|end| end > self.disk.len())
+        {
+            return Err(EIO);
+        }
+        if request.writes() && self.disk.is_read_only() {
+            return Err(EROFS);
+        }
+        if request.op == Op::Discard && !self.disk.limits().discard {
+            return Err(EOPNOTSUPP);
+        }
+        Ok(())
+    }
+
+    fn fits(&self, offset: u64, len: usize) -> bool {
+        offset.checked_add(len as u64).is_some_and(|end| end <= self.disk.len())
+    }
+}
+
+impl<B: Blocking> Disk for Queue<B> {
+    fn len(&self) -> u64 {
+        self.disk.len()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.disk.is_read_only()
+    }
+
+    fn limits(&self) -> Limits {
+        self.disk.limits()
+    }
+
+    fn submit(&self, request: Request) {
+        match self.check(&request) {
+            Ok(()) if request.op != Op::Flush && request.len == 0 => request.finish(Ok(())),
+            Ok(()) => self.order.submit(request),
+            Err(errno) => request.finish(Err(errno)),
+        }
+    }
+
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> usize {
+        if self.fits(offset, buf.len()) { self.disk.read_now(offset, buf) } else { 0 }
+    }
+
+    fn write_now(&self, offset: u64, data: &[u8]) -> usize {
+        let may = !self.disk.is_read_only() && self.fits(offset, data.len());
+        if may { self.disk.write_now(offset, data) } else { 0 }
+    }
+}

@@ -1,0 +1,111 @@
+//! The layers of an OCI image layout (a folder, as `skopeo copy … oci:FOLDER` makes it).
+//!
+//! The host only reads which files each layer removes; unpacking is the machine's.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::build::{self, Build};
+
+/// A manifest or an index is not larger than this, bytes.
+const MAX_JSON: u64 = 4 << 20;
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Has the image's layers unpacked; the root folder's name in the machine.
+pub fn unpack(build: &mut Build, layout: &Path) -> Result<&'static str, String> {
+    let index = json(&layout.join("index.json"))?;
+    let manifest = manifest(layout, &index, 0)?;
+    let layers = manifest["layers"].as_array().ok_or("the image's manifest has no layers")?;
+    build.show(layout, "/mnt/from")?;
+    let lists = build.folder("oci")?;
+    build.step("Unpacking layers", "mkdir /mnt/tree\ncd /mnt/tree");
+    for (number, layer) in layers.iter().enumerate() {
+        let blob = blob(layer)?;
+        let (removed, emptied) = whiteouts(&layout.join(&blob), layer["mediaType"].as_str().unwrap_or(""))?;
+        for (name, list) in [("removed", removed), ("emptied", emptied)] {
+            let path = lists.join(format!("{name}{number}"));
+            fs::write(&path, list).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+        build.script(&format!(
+            "xargs -0r rm -rf -- < /mnt/out/oci/removed{number}\n\
+             xargs -0r -I@ find @ -mindepth 1 -delete < /mnt/out/oci/emptied{number}\n\
+             tar --numeric-owner --xattrs --acls --exclude='.wh.*' -xpf /mnt/from/{}",
+            build::quote(blob.as_bytes())
+        ));
+    }
+    build.script("cd /");
+    Ok("/mnt/tree")
+}
+
+fn json(path: &Path) -> Result<Value, String> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_JSON).read_to_string(&mut text))
+        .map_err(|e| format!("{}: {e}", path.display()))?;
+    serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The file of a descriptor, within the layout.
+fn blob(descriptor: &Value) -> Result<String, String> {
+    let digest = descriptor["digest"].as_str().ok_or("a descriptor of the image has no digest")?;
+    match digest.split_once(':') {
+        Some((algorithm, hex))
+            if algorithm.chars().all(|c| c.is_ascii_alphanumeric())
+                && hex.chars().all(|c| c.is_ascii_hexdigit()) =>
+        {
+            Ok(format!("blobs/{algorithm}/{hex}"))
+        }
+        _ => Err(format!("'{digest}' is no digest")),
+    }
+}
+
+/// The manifest for this machine, through indexes of indexes.
+fn manifest(layout: &Path, index: &Value, depth: u32) -> Result<Value, String> {
+    let Some(manifests) = index["manifests"].as_array() else { return Ok(index.clone()) };
+    let fits = |m: &&Value| {
+        let platform = &m["platform"];
+        platform.is_null() || platform["architecture"] == "amd64" && platform["os"] == "linux"
+    };
+    let chosen = manifests.iter().find(fits).ok_or("the image has nothing for linux/amd64")?;
+    if depth > 4 {
+        return Err("the image's index goes too deep".into());
+    }
+    manifest(layout, &json(&layout.join(blob(chosen)?))?, depth + 1)
+}
+
+/// What a layer removes from those below, and folders of which it removes everything: names with a NUL after each.
+fn whiteouts(path: &Path, kind: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let file = File::open(path).map_err(|e| failed(&e))?;
+    let reader: Box<dyn Read> = if kind.ends_with("gzip") {
+        Box::new(flate2::read::MultiGzDecoder::new(file))
+    } else if kind.ends_with("zstd") {
+        Box::new(ruzstd::decoding::StreamingDecoder::new(file).map_err(|e| failed(&e))?)
+    } else {
+        Box::new(file)
+    };
+    let (mut removed, mut emptied) = (Vec::new(), Vec::new());
+    let mut archive = tar::Archive::new(reader);
+    for entry in archive.entries().map_err(|e| failed(&e))? {
+        let entry = entry.map_err(|e| failed(&e))?;
+        let path = entry.path_bytes();
+        let (folder, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => path.split_at(slash + 1),
+            None => (&b""[..], &path[..]),
+        };
+        let Some(hidden) = name.strip_prefix(WHITEOUT) else { continue };
+        // Names are relative to the root folder, whatever the archive says.
+        let list = if name == OPAQUE { &mut emptied } else { &mut removed };
+        list.extend_from_slice(b"./");
+        list.extend_from_slice(folder);
+        if name != OPAQUE {
+            list.extend_from_slice(hidden);
+        }
+        list.push(0);
+    }
+    Ok((removed, emptied))
+}
