@@ -212,6 +212,7 @@ impl Filesystem {
         if self.is_read_only() {
             return Ok(());
         }
+        crate::xattr::reap(self);
         self.transactions.close()?;
         self.read_only.store(true, Ordering::Relaxed);
         self.write_super_clean()
