@@ -53,6 +53,16 @@ const fn sh(name: &'static str, script: &'static str, want: Want) -> Case {
     Case { name, job: Job::Shell(script, want, "0"), ..BASE }
 }
 
+const fn disk(name: &'static str, words: &'static [&'static str]) -> Case {
+    let needs: &[&str] = &["/usr/bin/python3", "/sbin/sfdisk", "/sbin/losetup", "strace"];
+    Case { native: false, needs, job: Job::Driver("disk.py", words), seconds: 120, ..sh(name, "", Any) }
+}
+
+const fn ext4(name: &'static str, words: &'static [&'static str]) -> Case {
+    let needs: &[&str] = &["/usr/bin/python3", "/sbin/mke2fs", "/sbin/e2fsck", "/sbin/debugfs", "busybox"];
+    Case { native: false, needs, job: Job::Driver("ext4.py", words), seconds: 240, ..sh(name, "", Any) }
+}
+
 use Want::{Any, Exact, Has, Last};
 
 /// Every case, the cheap ones first.
@@ -377,4 +387,18 @@ pub const CASES: &[Case] = &[
         job: Job::Driver("volume.py", &[]),
         ..sh("volume", "", Any)
     },
+    disk("disk-read", &["read"]),
+    disk("disk-write", &["write"]),
+    disk("disk-tables", &["tables"]),
+    disk("disk-file-systems", &["file_systems"]),
+    disk("disk-mounted", &["mounted"]),
+    disk("disk-loops", &["loops"]),
+    disk("disk-locks", &["locks"]),
+    disk("disk-options", &["options"]),
+    disk("disk-durable", &["durable"]),
+    ext4("ext4-root", &["root"]),
+    ext4("ext4-files", &["files"]),
+    ext4("ext4-maps", &["maps"]),
+    ext4("ext4-options", &["options"]),
+    ext4("ext4-memory", &["memory"]),
 ];

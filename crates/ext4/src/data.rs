@@ -120,6 +120,11 @@ impl Inode {
         self.reserve_as(offset, len, false)
     }
 
+    /// 512-byte sectors that data without a place on the device will take: stat(2) counts them.
+    pub fn delayed_sectors(&self) -> u64 {
+        self.data.delayed.lock().holes.total() << (self.fs.geometry.block_bits - 9)
+    }
+
     /// [`Inode::reserve`], with root's reserve if `privileged`.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ impl Default for Config {
 /// Checks the host and starts the helpers; once. An error says exactly what the host lacks, and how to get it.
 pub fn init(config: Config) -> Result<(), String> {
     raise_descriptor_limit();
+    return_large_blocks();
     // Before any thread is pinned, or the first stub and all after it would be too.
     let _ = crate::place::places();
     let (tell, told) = mpsc::channel();
@@ -70,6 +71,20 @@ fn raise_descriptor_limit() {
             limit.rlim_cur = limit.rlim_max;
             libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         }
+    }
+}
+
+/// Has the heap map blocks of this size and above one by one, so that each goes back to the host when it is freed: a
+/// page cache is made of them. The heap would move the limit up with the first that is freed.
+fn return_large_blocks() {
+    const LARGE: libc::c_int = 128 << 10;
+    // The host allows 65530 mappings.
+    const MOST: libc::c_int = 30_000;
+    // SAFETY: mallopt has no preconditions; a refusal leaves the heap as it is.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 8 * LARGE);
+        libc::mallopt(libc::M_MMAP_MAX, MOST);
     }
 }
 

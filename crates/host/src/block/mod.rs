@@ -174,9 +174,10 @@ pub trait Blocking: Send + Sync + 'static {
 }
 
 /// How a host file's requests are carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
     /// io_uring where the host has it, else threads.
+    #[default]
     Auto,
     /// io_uring; it is an error if the host has none.
     Uring,

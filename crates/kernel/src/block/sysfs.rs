@@ -138,9 +138,6 @@ fn of_disk(bdev: &Arc<BlockDevice>) -> Vec<Arc<Tree>> {
         let serial = serial.to_owned();
         all.push(attribute("serial", move || serial.clone()));
     }
-    if loop_disk(bdev).is_some() {
-        all.push(dir("loop", of_loop(bdev)));
-    }
     all
 }
 
@@ -152,7 +149,18 @@ fn loop_disk(bdev: &BlockDevice) -> Option<&LoopDisk> {
     (&*bdev.disk.ops as &dyn std::any::Any).downcast_ref()
 }
 
-/// /sys/block/loopN/loop. On Linux it is there while the device is set up; here it is always, with nothing in its files.
+/// Shows /sys/block/loopN/loop, which is there while the device is set up, or takes it away.
+pub(super) fn show_loop(bdev: &Arc<BlockDevice>, set_up: bool) {
+    let (_, path) = place(bdev);
+    let outcome = match set_up {
+        true => sysfs::add(&path, dir("loop", of_loop(bdev))),
+        false => sysfs::remove(&path, "loop"),
+    };
+    if let Err(errno) = outcome {
+        crate::pr_err!("sysfs: {}: {errno}", bdev.name);
+    }
+}
+
 fn of_loop(bdev: &Arc<BlockDevice>) -> Vec<Arc<Tree>> {
     vec![
         attr(bdev, "backing_file", |b| loop_disk(b).and_then(LoopDisk::backing_file).unwrap_or_default()),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use abi::Result;
 use abi::errno::{EIO, EPERM};
-use host::block::{Disk, Engine, Format, Image, Op, OpenOptions, Request};
+use host::block::{Disk, Format, Image, Op, OpenOptions, Request};
 
 pub use config::{MAX_DEVICES, Setup, UbdConfig};
 
@@ -56,11 +56,11 @@ pub fn open(config: UbdConfig) -> core::result::Result<Ubd, String> {
         if config.backing.is_some() {
             return Err(failed("'d' takes the file for a plain disk, which has no backing file".to_owned()));
         }
-        let disk = host::block::open(&config.file, options, Engine::Auto).map_err(failed)?;
+        let disk = host::block::open(&config.file, options, config.engine).map_err(failed)?;
         let image = Image { disk, format: Format::Raw, backing: None };
         return Ok(Ubd { config, image });
     }
-    let image = host::block::open_image(&config.file, config.backing.as_deref(), options, Engine::Auto)
+    let image = host::block::open_image(&config.file, config.backing.as_deref(), options, config.engine)
         .map_err(failed)?;
     Ok(Ubd { config, image })
 }

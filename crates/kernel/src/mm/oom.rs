@@ -52,6 +52,8 @@ pub struct Shrinker {
     pub held: fn() -> u64,
     /// Frees about that many bytes, if it can; what it freed.
     pub shrink: fn(u64) -> u64,
+    /// Whether it may be asked in the midst of a system call, with sleeping locks held.
+    pub in_call: bool,
 }
 
 static SHRINKERS: SpinLock<Vec<Shrinker>> = SpinLock::new(rank::LEAF, Vec::new());
@@ -124,7 +126,17 @@ pub fn pressure(now: u64) {
 /// The same in the midst of a system call that goes on for long, where locks may be held that reclaim would need.
 pub fn pressure_in_call(now: u64) {
     let total = overcommit::total();
-    if look(now).is_some_and(|used| used > total) {
+    let most = total - total / RESERVE;
+    if look(now).is_none_or(|used| used <= most) {
+        return;
+    }
+    let used = verified(now);
+    if used > most {
+        let some: Vec<_> = SHRINKERS.lock().iter().filter(|s| s.in_call).map(|s| s.shrink).collect();
+        for shrink in some {
+            shrink(used - most);
+        }
+        host::machine::trim_heap();
         let used = verified(now);
         if used > total {
             kill(used, total);

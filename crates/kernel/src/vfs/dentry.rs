@@ -253,6 +253,12 @@ impl Dentry {
     /// Takes the name out of its directory (unlink, rmdir, replaced by rename); users keep the inode. The caller holds
     /// the directory's `rwsem`.
     pub fn unhash(self: &Arc<Self>) {
+        self.detach();
+        // What is known not to be in a directory that was removed would hold it, and it that.
+        self.prune();
+    }
+
+    fn detach(self: &Arc<Self>) {
         let (name, parent) = self.name_and_parent();
         match parent {
             Some(parent) => parent.forget(&name, self),
@@ -263,7 +269,7 @@ impl Dentry {
     /// rename(2) has succeeded: the dentry becomes `name` in `parent`, and what had that name goes. The caller holds
     /// the `rwsem` of both directories.
     pub fn move_to(self: &Arc<Self>, parent: &Arc<Dentry>, name: &[u8]) {
-        self.unhash();
+        self.detach();
         self.set_place(parent, name);
         parent.rehash(self);
         self.unhashed.store(false, Ordering::SeqCst);

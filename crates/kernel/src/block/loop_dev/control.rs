@@ -9,7 +9,7 @@ use abi::errno::{EBADF, EBUSY, EEXIST, EINVAL, ENODEV, ENOSPC, ENOTTY, ENXIO, EO
 use abi::ioctl::*;
 
 use super::{Backing, LoopDisk, MAX_LOOPS, find, get_or_add, loop_of, of};
-use crate::block::{BlockDevice, Gendisk, SECTOR, file};
+use crate::block::{BlockDevice, Gendisk, SECTOR, file, sysfs};
 use crate::fs::devtmpfs;
 use crate::task::current;
 use crate::uaccess::UserPtr;
@@ -175,6 +175,7 @@ fn configure(
     let partscan = info.lo_flags & LO_FLAGS_PARTSCAN != 0;
     bdev.drop_cache();
     drop(own.set(Some(backing)));
+    sysfs::show_loop(bdev, true);
     bdev.disk.partscan.store(partscan, Ordering::Relaxed);
     bdev.disk.changed();
     Ok(0)
@@ -270,6 +271,9 @@ pub(super) fn clear(own: &LoopDisk, disk: &Arc<Gendisk>) {
         && let Err(errno) = backing.file.ops.fsync(&backing.file, false)
     {
         crate::pr_err!("{}: writing back failed: {errno}", disk.name);
+    }
+    if let Some(whole) = disk.whole() {
+        sysfs::show_loop(&whole, false);
     }
     disk.partscan.store(false, Ordering::Relaxed);
     disk.changed();

@@ -1,6 +1,8 @@
-//! The option `ubdN[rscdt]=FILE[,BACKING][,SERIAL]` and `ubd=sync`.
+//! The option `ubdN[rscdt]=FILE[,BACKING][,SERIAL]`, `ubd=sync`, and `ubd.engine=`, which User-Mode Linux hasn't.
 
 use std::path::PathBuf;
+
+use host::block::Engine;
 
 /// Disks that there may be.
 pub const MAX_DEVICES: u32 = 16;
@@ -27,6 +29,8 @@ pub struct UbdConfig {
     pub no_cow: bool,
     /// `t`: discards do nothing.
     pub no_trim: bool,
+    /// `ubd.engine=`
+    pub engine: Engine,
 }
 
 impl UbdConfig {
@@ -44,6 +48,8 @@ pub struct Setup {
     pub devices: Vec<UbdConfig>,
     /// `ubd=sync`
     pub sync: bool,
+    /// `ubd.engine=auto|uring|threads`
+    pub engine: Engine,
 }
 
 impl Setup {
@@ -53,6 +59,15 @@ impl Setup {
     /// In words for the user.
     pub fn word(&mut self, name: &str, value: &str) -> Result<(), String> {
         let word = format!("{name}={value}");
+        if name == "ubd.engine" {
+            self.engine = match value {
+                "auto" => Engine::Auto,
+                "uring" => Engine::Uring,
+                "threads" => Engine::Threads,
+                _ => return Err(format!("{word}: must be auto, uring or threads")),
+            };
+            return Ok(());
+        }
         let Some(rest) = name.strip_prefix("ubd").filter(|rest| !rest.is_empty()) else {
             if value == "sync" {
                 self.sync = true;
@@ -73,6 +88,7 @@ impl Setup {
         self.devices.sort_by_key(|d| d.index);
         for device in &mut self.devices {
             device.sync |= self.sync;
+            device.engine = self.engine;
         }
         self.devices
     }

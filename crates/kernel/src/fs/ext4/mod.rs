@@ -10,7 +10,6 @@
 //! Locks: the VFS's (rwsem of directories and files) → the page cache's `io` → the library's own. INODE_TABLE guards the
 //! table of inodes; MOUNTED (sleeping) the list of volumes.
 
-mod absent;
 mod acl;
 mod data;
 mod dir;
@@ -59,7 +58,7 @@ pub fn register() {
         register_filesystem(fs_type);
     }
     ext4::sync::set_platform(&platform::Fibers);
-    oom::register_shrinker(oom::Shrinker { held: buffer_bytes, shrink: shrink_buffers });
+    oom::register_shrinker(oom::Shrinker { held: buffer_bytes, shrink: shrink_buffers, in_call: false });
 }
 
 /// A mounted file system.

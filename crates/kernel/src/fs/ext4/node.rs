@@ -9,9 +9,8 @@ use abi::errno::*;
 use abi::fcntl::OpenFlags;
 use abi::stat::{makedev, major, minor};
 use abi::time::{NSEC_PER_SEC, Timespec};
-use ext4::{InodeFlags, RenameFlags};
+use ext4::{InodeFlags, RenameFlags, XattrFlags};
 
-use super::absent::Xattrs as _;
 use super::acl::{self, Acl};
 use super::data::Contents;
 use super::dir::DirFile;
@@ -158,7 +157,7 @@ impl Node {
         if let Some(known) = &self.acls.lock()[which] {
             return Ok(known.clone());
         }
-        let found = match self.inode.get_xattr([acl::ACCESS, acl::DEFAULT][which]) {
+        let found = match self.inode.xattr_get([acl::ACCESS, acl::DEFAULT][which]) {
             Ok(value) => Some(Arc::new(Acl::decode(&value)?)),
             Err(ENODATA | EOPNOTSUPP) => None,
             Err(errno) => return Err(errno),
@@ -203,10 +202,10 @@ impl Node {
         if let Some((default, (access, _))) = inherited {
             let node = Node::of(&made);
             if !access.is_trivial() {
-                node.inode.set_xattr(acl::ACCESS, &access.encode(), 0)?;
+                node.inode.xattr_set(acl::ACCESS, &access.encode(), XattrFlags::empty())?;
             }
             if kind == Some(FileType::Dir) {
-                node.inode.set_xattr(acl::DEFAULT, &default.encode(), 0)?;
+                node.inode.xattr_set(acl::DEFAULT, &default.encode(), XattrFlags::empty())?;
             }
             node.forget_acls();
         }
@@ -262,7 +261,7 @@ impl InodeOps for Node {
             rdev: makedev(stat.rdev.0, stat.rdev.1),
             size: self.cache.as_ref().map_or(stat.size, |cache| cache.size()),
             blksize: self.volume.fs.geometry().block_size as u32,
-            blocks: stat.blocks,
+            blocks: stat.blocks + self.inode.delayed_sectors(),
             atime: stat.atime,
             mtime: stat.mtime,
             ctime: stat.ctime,
@@ -302,7 +301,7 @@ impl InodeOps for Node {
         {
             let mut acl = (*acl).clone();
             acl.chmod(mode);
-            self.inode.set_xattr(acl::ACCESS, &acl.encode(), 0)?;
+            self.inode.xattr_set(acl::ACCESS, &acl.encode(), XattrFlags::empty())?;
             self.forget_acls();
         }
         if self.volume.fs.options().sync {
@@ -420,14 +419,15 @@ impl InodeOps for Node {
 
     fn getxattr(&self, _: &Inode, name: &[u8]) -> Result<Vec<u8>> {
         self.namespace(name)?;
-        self.inode.get_xattr(name)
+        self.inode.xattr_get(name)
     }
 
     fn setxattr(&self, inode: &Inode, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
         self.namespace(name)?;
         self.changeable()?;
+        let flags = XattrFlags::from_bits(flags).ok_or(EINVAL)?;
         if name != acl::ACCESS && name != acl::DEFAULT {
-            return self.inode.set_xattr(name, value, flags);
+            return self.inode.xattr_set(name, value, flags);
         }
         self.may_set_acl(inode, name)?;
         if value.is_empty() {
@@ -435,7 +435,7 @@ impl InodeOps for Node {
         }
         let list = Acl::decode(value)?;
         if name == acl::DEFAULT {
-            self.inode.set_xattr(name, &list.encode(), flags)?;
+            self.inode.xattr_set(name, &list.encode(), flags)?;
         } else {
             let stat = self.inode.stat();
             let cred = current().cred();
@@ -447,7 +447,7 @@ impl InodeOps for Node {
                 // The permission bits say it all.
                 self.remove_acl(name).or_else(|e| if e == ENODATA { Ok(()) } else { Err(e) })?;
             } else {
-                self.inode.set_xattr(name, &list.encode(), flags)?;
+                self.inode.xattr_set(name, &list.encode(), flags)?;
             }
             self.inode.set_attr(&ext4::SetAttr {
                 mode: Some(mode as u16),
@@ -460,12 +460,7 @@ impl InodeOps for Node {
     }
 
     fn listxattr(&self, _: &Inode) -> Result<Vec<Vec<u8>>> {
-        let options = self.volume.fs.options();
-        let mut names = self.inode.list_xattrs()?;
-        names.retain(|name| {
-            (options.user_xattr || !name.starts_with(b"user.")) && (options.acl || !name.starts_with(b"system."))
-        });
-        Ok(names)
+        self.inode.xattr_list()
     }
 
     fn removexattr(&self, inode: &Inode, name: &[u8]) -> Result<()> {
@@ -475,7 +470,7 @@ impl InodeOps for Node {
             self.may_set_acl(inode, name)?;
             return self.remove_acl(name);
         }
-        self.inode.remove_xattr(name)
+        self.inode.xattr_remove(name)
     }
 }
 
@@ -508,7 +503,7 @@ impl Node {
     }
 
     fn remove_acl(&self, name: &[u8]) -> Result<()> {
-        let outcome = self.inode.remove_xattr(name);
+        let outcome = self.inode.xattr_remove(name);
         self.forget_acls();
         outcome
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::PAGE;
+use super::{PAGE, buffers};
 
 /// Pages in a chunk: the bits of a word.
 pub const PAGES: u64 = 64;
@@ -48,6 +48,9 @@ pub struct Chunk {
     pub writeback: u64,
     /// Pages that guests may write through a mapping without being noticed.
     pub writable: u64,
+    /// Pages that guests may see through a mapping, whatever becomes of them: zeros once the file is shorter and longer
+    /// again.
+    pub mapped: u64,
     /// Used since reclaim looked last.
     pub referenced: bool,
     /// Names it among the candidates of reclaim.
@@ -101,11 +104,11 @@ impl Chunk {
         self.uptodate |= new;
     }
 
-    /// Makes room for the pages `from..to`; what is new is zero.
+    /// Makes room for the pages `from..to`; what is new has any content.
     fn cover(&mut self, from: u64, to: u64) {
         if self.data.is_empty() {
             self.first = from;
-            self.data = Arc::new(vec![0; ((to - from) * PAGE) as usize]);
+            self.data = Arc::new(buffers::take(((to - from) * PAGE) as usize));
             return;
         }
         let end = self.first + self.data.len() as u64 / PAGE;
@@ -114,6 +117,11 @@ impl Chunk {
             let at = ((self.first - from) * PAGE) as usize;
             data[at..at + self.data.len()].copy_from_slice(&self.data);
             (self.first, self.data) = (from, Arc::new(data));
+        } else if to > end && self.first == 0 && to > PAGES / 2 {
+            // It will be whole before long.
+            let mut data = buffers::take(CHUNK as usize);
+            data[..self.data.len()].copy_from_slice(&self.data);
+            self.data = Arc::new(data);
         } else if to > end {
             let len = ((to - self.first) * PAGE) as usize;
             match Arc::get_mut(&mut self.data) {
@@ -146,9 +154,11 @@ impl Chunk {
         }
     }
 
-    /// The pages have moved to an object.
+    /// The pages have moved to an object, or are dropped.
     pub fn release_heap(&mut self) {
-        self.data = Arc::default();
+        if let Some(data) = Arc::into_inner(core::mem::take(&mut self.data)) {
+            buffers::give(data);
+        }
     }
 }
 

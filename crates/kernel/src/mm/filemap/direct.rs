@@ -9,30 +9,34 @@ use std::sync::atomic::Ordering;
 use abi::Result;
 use abi::errno::EFBIG;
 
+use super::buffers::Scratch;
+use super::chunk::CHUNK;
 use super::{PAGE, PageCache};
 use crate::vfs::{IovDest, IovSource};
 
 /// Bytes that are moved at once.
-const PIECE: u64 = 1 << 20;
+const PIECE: u64 = CHUNK;
 
 impl PageCache {
     /// A read that sees what is stored, after what is dirty there has been written.
     pub fn read_direct(self: &Arc<Self>, dest: &mut IovDest<'_>, pos: &mut u64) -> Result<usize> {
         let mut done = 0;
-        let mut buf = Vec::new();
+        let mut scratch = Scratch::new();
         while dest.remaining() > 0 {
-            let end = pos.saturating_add((dest.remaining() as u64).min(PIECE)).min(self.size());
+            // A piece that doesn't begin with a page has one page more.
+            let most = PIECE - *pos % PAGE;
+            let end = pos.saturating_add((dest.remaining() as u64).min(most)).min(self.size());
             if *pos >= end {
                 break;
             }
             let (first, last) = (*pos / PAGE * PAGE, end.next_multiple_of(PAGE));
             let skip = (*pos - first) as usize;
             let len = (end - *pos) as usize;
-            buf.resize((last - first) as usize, 0);
+            let buf = &mut scratch[..(last - first) as usize];
             let outcome = self
                 .settle(first, last)
-                .and_then(|()| self.ops.read_pages(first, &mut buf))
-                .and_then(|()| dest.write(&buf[skip..skip + len]));
+                .and_then(|()| self.ops.read_pages(first, buf))
+                .and_then(|()| dest.write(&scratch[skip..skip + len]));
             match outcome {
                 Ok(0) => break,
                 Ok(n) => {
@@ -58,14 +62,14 @@ impl PageCache {
         limit: u64,
     ) -> Result<usize> {
         let mut done = 0;
-        let mut buf = Vec::new();
+        let mut scratch = Scratch::new();
         while src.remaining() > 0 {
             if *pos >= limit {
                 return if done > 0 { Ok(done) } else { Err(EFBIG) };
             }
             let want = (src.remaining() as u64).min(PIECE).min(limit - *pos) as usize;
-            buf.resize(want, 0);
-            let outcome = src.peek(&mut buf).and_then(|got| self.store(*pos, &buf[..got]).map(|()| got));
+            let buf = &mut scratch[..want];
+            let outcome = src.peek(buf).and_then(|got| self.store(*pos, &buf[..got]).map(|()| got));
             match outcome {
                 Ok(0) => break,
                 Ok(n) => {
@@ -86,7 +90,7 @@ impl PageCache {
         if !whole || self.inner.lock().maps > 0 {
             let mut at = pos;
             while at < end {
-                let stop = ((at / super::chunk::CHUNK + 1) * super::chunk::CHUNK).min(end);
+                let stop = ((at / CHUNK + 1) * CHUNK).min(end);
                 self.copy_in(at, &data[(at - pos) as usize..(stop - pos) as usize])?;
                 at = stop;
             }

@@ -3,7 +3,7 @@
 //! A [`PageCache`] stands between read(2), write(2), mmap(2) and an [`AddressSpaceOps`], which moves whole pages. It owns
 //! the file's length as programs see it; the file system's own follows when dirty pages are written.
 //!
-//! - `chunk.rs`: pages in pieces of 256 KiB, and which of them are up to date or dirty.
+//! - `chunk.rs`: pages in pieces of 256 KiB, and which of them are up to date or dirty. `buffers.rs`: their memory.
 //! - `read.rs`: reading, filling and read-ahead. `write.rs`: writing. `direct.rs`: O_DIRECT.
 //! - `map.rs`: a mapped file: its pages live in a memory object of the host, see [`super::paged`].
 //! - `truncate.rs`: length changes, holes, dropping what is cached.
@@ -17,6 +17,7 @@
 //! Locks: the inode's `rwsem` (the file system's, for writes and truncation) → `io` (sleeping; writeback and truncation
 //! of one cache exclude each other) → PAGE_CACHE (`inner`) → DIRTY_LIST, PAGE_LRU.
 
+mod buffers;
 mod chunk;
 mod direct;
 pub mod errseq;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use abi::Result;
 
+use super::buffers::{self, Scratch};
 use super::chunk::{CHUNK, PAGES, bits, runs};
 use super::{Inner, PAGE, PageCache, reclaim};
 use crate::sync::{Interruptible, Sleep, wait_event};
@@ -92,7 +93,7 @@ impl PageCache {
     pub fn read(self: &Arc<Self>, dest: &mut IovDest<'_>, pos: &mut u64, ahead: &ReadAhead) -> Result<usize> {
         let mut done = 0;
         let mut small = [0; SMALL];
-        let mut large = Vec::new();
+        let mut large = None;
         let sequential = *pos == ahead.next.load(Ordering::Relaxed);
         while dest.remaining() > 0 {
             let want = (dest.remaining() as u64).min(self.size().saturating_sub(*pos));
@@ -103,7 +104,7 @@ impl PageCache {
                 Err(errno) => Err(errno),
                 Ok(Found::Copied(n)) => dest.write(&small[..n]),
                 Ok(Found::Heap(bytes, range)) => dest.write(&bytes[range]),
-                Ok(Found::Object(n)) => dest.write(&large[..n]),
+                Ok(Found::Object(n)) => large.as_deref().map_or(Ok(0), |large: &[u8]| dest.write(&large[..n])),
                 Ok(Found::Zeros(n)) => dest.write_zeros(n),
                 Ok(Found::Missing) => match self.read_ahead(*pos, want, ahead) {
                     Ok(()) => continue,
@@ -130,7 +131,7 @@ impl PageCache {
         want: u64,
         sequential: bool,
         small: &mut [u8; SMALL],
-        large: &mut Vec<u8>,
+        large: &mut Option<Scratch>,
     ) -> Result<Found> {
         let (index, within) = (pos / CHUNK, pos % CHUNK);
         let page = within / PAGE;
@@ -155,9 +156,10 @@ impl PageCache {
         let len = ((page + present) * PAGE - within).min(want);
         if let Some(object) = object {
             let len = len.min(PIECE) as usize;
-            let buf = if len <= SMALL { &mut small[..len] } else {
-                large.resize(len.max(large.len()), 0);
-                &mut large[..len]
+            let buf = if len <= SMALL {
+                &mut small[..len]
+            } else {
+                &mut large.get_or_insert_with(Scratch::new)[..len]
             };
             read_object(object, pos, buf)?;
             return Ok(if len <= SMALL { Found::Copied(len) } else { Found::Object(len) });
@@ -231,7 +233,7 @@ impl PageCache {
                 (id, from, to)
             };
             reclaim::make_room((to - from) * PAGE);
-            let mut buf = vec![0; ((to - from) * PAGE) as usize];
+            let mut buf = buffers::take(((to - from) * PAGE) as usize);
             let outcome = self.ops.read_pages(from * PAGE, &mut buf);
             let installed = {
                 let mut inner = self.inner.lock();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Weak;
 
 use super::chunk::{CHUNK, Chunk};
-use super::{Kind, PAGE, PageCache, writeback};
+use super::{Kind, PAGE, PageCache, buffers, writeback};
 use crate::mm::{account, oom, overcommit};
 use crate::sync::{SpinLock, rank};
 
@@ -36,7 +36,7 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 /// Makes the caches known to whoever looks for memory. Any number of times.
 pub(super) fn start() {
     if !STARTED.swap(true, Ordering::SeqCst) {
-        oom::register_shrinker(oom::Shrinker { held, shrink });
+        oom::register_shrinker(oom::Shrinker { held, shrink, in_call: true });
     }
 }
 
@@ -92,6 +92,7 @@ pub(super) fn make_room(bytes: u64) {
 
 fn shrink(wanted: u64) -> u64 {
     let freed = evict(wanted);
+    buffers::drop_kept();
     if freed < wanted {
         writeback::kick();
     }
@@ -112,6 +113,8 @@ fn evict(wanted: u64) -> u64 {
             Eviction::Gone => {}
             Eviction::Kept => QUEUE.lock().push_back(candidate),
         }
+        // The last reference may do much as it goes: not under whatever the caller holds.
+        writeback::drop_later(cache);
     }
     freed
 }
@@ -147,7 +150,9 @@ impl PageCache {
             }
         }
         drop(inner);
-        drop(chunk);
+        if let Some(mut chunk) = chunk {
+            chunk.release_heap();
+        }
         uncount(self.kind, pages);
         Eviction::Freed(pages * PAGE)
     }

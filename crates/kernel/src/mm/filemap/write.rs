@@ -5,6 +5,7 @@ use std::sync::Arc;
 use abi::Result;
 use abi::errno::EFBIG;
 
+use super::buffers::Scratch;
 use super::chunk::{CHUNK, PAGES, bits};
 use super::read::write_object;
 use super::{Inner, PAGE, PageCache, reclaim, writeback};
@@ -12,7 +13,7 @@ use crate::vfs::IovSource;
 
 /// Bytes copied at a time; up to the smaller, over the stack.
 const SMALL: usize = 4096;
-const PIECE: u64 = 128 << 10;
+const PIECE: u64 = CHUNK;
 
 impl PageCache {
     /// write(2) at `pos`, which is advanced, up to the length `limit` that the file may have. The caller holds the
@@ -21,7 +22,7 @@ impl PageCache {
     pub fn write(self: &Arc<Self>, src: &mut IovSource<'_>, pos: &mut u64, limit: u64) -> Result<usize> {
         let mut done = 0;
         let mut small = [0; SMALL];
-        let mut large = Vec::new();
+        let mut large = None;
         while src.remaining() > 0 {
             if *pos >= limit {
                 return if done > 0 { Ok(done) } else { Err(EFBIG) };
@@ -32,8 +33,7 @@ impl PageCache {
             let buf = if want <= SMALL {
                 &mut small[..want]
             } else {
-                large.resize(want.max(large.len()), 0);
-                &mut large[..want]
+                &mut large.get_or_insert_with(Scratch::new)[..want]
             };
             let outcome = src.peek(buf).and_then(|got| {
                 self.copy_in(*pos, &buf[..got])?;

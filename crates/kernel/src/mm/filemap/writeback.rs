@@ -56,6 +56,8 @@ static DIRTY: AtomicU64 = AtomicU64::new(0);
 static WRITEBACK: AtomicU64 = AtomicU64::new(0);
 /// Caches with dirty pages, which it keeps alive until they are clean.
 static LIST: SpinLock<BTreeMap<u64, Arc<PageCache>>> = SpinLock::new(rank::DIRTY_LIST, BTreeMap::new());
+/// Caches whose last reference may be here.
+static GONE: SpinLock<Vec<Arc<PageCache>>> = SpinLock::new(rank::DIRTY_LIST, Vec::new());
 static KICKED: AtomicBool = AtomicBool::new(false);
 static FLUSHER: OnceLock<WaitQueue> = OnceLock::new();
 
@@ -112,14 +114,13 @@ pub(super) fn note_dirty(cache: &Arc<PageCache>) {
 
 /// A cache that turned out clean leaves the list.
 pub(super) fn unlist(cache: &Arc<PageCache>) {
+    if cache.has_work() {
+        return;
+    }
     let gone = {
         let mut list = LIST.lock();
-        if cache.has_work() {
-            None
-        } else {
-            cache.listed.store(false, Ordering::SeqCst);
-            list.remove(&cache.id)
-        }
+        cache.listed.store(false, Ordering::SeqCst);
+        list.remove(&cache.id)
     };
     drop(gone);
     // Made dirty just before the mark went.
@@ -140,6 +141,14 @@ fn flusher() -> &'static WaitQueue {
         crate::pr_err!("writeback: cannot start its thread: {errno}");
     }
     queue
+}
+
+/// Drops a reference; if it is the last, the flusher does it.
+pub(super) fn drop_later(cache: Arc<PageCache>) {
+    if Arc::strong_count(&cache) == 1 && host::fiber::in_fiber() {
+        GONE.lock().push(cache);
+        flusher().wake_all();
+    }
 }
 
 /// Tunables have changed: the flusher looks at them.
@@ -163,8 +172,13 @@ fn flush_loop(ctx: &KThreadCtx) {
         let interval = TUNABLES.interval.load(Ordering::Relaxed) * 10 * MSEC;
         let deadline = (any && interval > 0).then(|| host::clock::monotonic() + interval);
         ctx.wait(deadline, &[flusher()], || {
-            KICKED.load(Ordering::SeqCst) || over_background() || !any && !LIST.lock().is_empty()
+            KICKED.load(Ordering::SeqCst)
+                || over_background()
+                || !any && !LIST.lock().is_empty()
+                || !GONE.lock().is_empty()
         });
+        let gone = core::mem::take(&mut *GONE.lock());
+        drop(gone);
         let all = KICKED.swap(false, Ordering::SeqCst);
         let now = host::clock::monotonic();
         let expire = TUNABLES.expire.load(Ordering::Relaxed) * 10 * MSEC;
