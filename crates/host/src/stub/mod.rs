@@ -15,6 +15,7 @@ mod notify;
 mod op;
 mod process;
 mod regs;
+mod revive;
 mod run;
 mod space;
 mod thread;
