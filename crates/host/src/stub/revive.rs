@@ -41,6 +41,8 @@ impl StubThread {
     pub(super) fn revive(&mut self, parked: &Parked) -> Result<()> {
         let (window, own) = (parked.mapping.get(), self.mapping.get());
         introduce(own, window, self.spin);
+        // It may run before this one, which is to go on as soon as the other is ready.
+        parked.mapping.give_way(self.spin);
         window.command.store(command::BATCH, Relaxed);
         window.turn.store(0, SeqCst);
         own.slot.store(parked.slot, Relaxed);

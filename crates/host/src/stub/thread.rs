@@ -553,7 +553,7 @@ pub(super) fn introduce(from: &Window, to: &Window, spin: bool) {
     to.vdso.store(from.vdso.load(Relaxed), Relaxed);
     to.vdso_end.store(from.vdso_end.load(Relaxed), Relaxed);
     to.fsgsbase.store(from.fsgsbase.load(Relaxed), Relaxed);
-    to.parent.store(std::process::id(), Relaxed);
+    to.parent.store(sys::own_pid(), Relaxed);
     to.spin.store(if spin { super::window::stub_looks() } else { 0 }, Relaxed);
 }
 
