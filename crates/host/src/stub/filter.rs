@@ -152,10 +152,7 @@ fn calls() -> Vec<(libc::c_long, Vec<Rule>)> {
         (libc::SYS_futex, vec![any().high_is(0, SLOTS_HIGH).only(1, 1)]),
         (libc::SYS_sched_yield, vec![any()]),
         (libc::SYS_mmap, vec![private, object, window, stack]),
-        (
-            libc::SYS_munmap,
-            vec![any().guest_range(0, 1), any().high_is(0, SLOTS_HIGH), any().high_is(0, STACK_HIGH)],
-        ),
+        (libc::SYS_munmap, vec![any().guest_range(0, 1), any().high_is(0, STACK_HIGH)]),
         (libc::SYS_mprotect, vec![any().guest_range(0, 1).only(2, 7)]),
         (
             libc::SYS_madvise,

@@ -1,7 +1,7 @@
 //! Host threads whose guest threads have ended.
 //!
 //! A few of them stay, asleep, for the next guest threads of the same process: to wake one costs less than to end it and to
-//! make another. The slots of the others are unmapped when there are many, before a fork has to copy them.
+//! make another. What the others leave mapped is kept out of children before a fork, when it is much.
 
 use super::abi::*;
 use super::fp;
@@ -62,18 +62,16 @@ impl StubThread {
         Ok(())
     }
 
-    /// Unmaps the slots of ended threads, if there are many.
+    /// Keeps the stacks of ended threads out of children, if there are many: the host would copy each at every fork.
     pub(super) fn vacate_slots(&mut self) -> Result<(), Failure> {
-        let mut slots = self.space.take_vacant(FEW);
-        if slots.is_empty() {
-            return Ok(());
-        }
-        slots.sort_unstable();
-        for slots in slots.chunk_by(|a, b| a + 1 == *b).collect::<Vec<_>>().chunks(OPS) {
+        let slots = self.space.take_vacant(FEW);
+        for slots in slots.chunks(OPS) {
             let window = self.mapping.get();
-            for (op, slots) in window.ops.iter().zip(slots) {
-                let (addr, len) = (SLOTS + u64::from(slots[0]) * SLOT_LEN, slots.len() as u64 * SLOT_LEN);
-                for (to, from) in op.iter().zip([libc::SYS_munmap as u64, addr, len, 0, 0, 0, 0]) {
+            for (op, slot) in window.ops.iter().zip(slots) {
+                let stack = SLOTS + u64::from(*slot) * SLOT_LEN + STACK_OFFSET;
+                let advice = libc::MADV_DONTFORK as u64;
+                for (to, from) in op.iter().zip([libc::SYS_madvise as u64, stack, STACK_LEN, advice, 0, 0, 0])
+                {
                     to.store(from, Relaxed);
                 }
             }

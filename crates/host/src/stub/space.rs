@@ -90,7 +90,7 @@ struct Slots {
     next: u32,
     /// Slots whose threads have exited or are about to: reusable once they have left their stacks.
     free: Vec<(u32, Arc<Mapping>)>,
-    /// Slots that were used and have been unmapped.
+    /// Slots that were used, and whose memory is to be mapped anew: children have none of it.
     vacant: Vec<u32>,
     /// Host threads that sleep, ready to serve other guest threads.
     idle: Vec<Parked>,
@@ -214,9 +214,9 @@ impl AddressSpace {
         slots.free.extract_if(.., gone).map(|(slot, _)| slot).collect()
     }
 
-    /// Slots that are unmapped.
-    pub(super) fn give_vacant(&self, unmapped: Vec<u32>) {
-        self.slots.lock().vacant.extend(unmapped);
+    /// Slots whose memory children do not have.
+    pub(super) fn give_vacant(&self, slots: Vec<u32>) {
+        self.slots.lock().vacant.extend(slots);
     }
 
     /// Undoes [`take_slot`](AddressSpace::take_slot)'s count of guest threads; the slot stays taken.
