@@ -37,7 +37,11 @@ fn failed(what: &str, error: impl std::fmt::Display) -> String {
 
 /// A fresh stub for a new program.
 pub(super) fn fresh() -> Result<(Arc<AddressSpace>, StubThread)> {
-    let pooled = POOL.lock().pop_front();
+    let pooled = {
+        let mut pool = POOL.lock();
+        // The last is the heir.
+        if pool.len() > 1 { pool.pop_front() } else { None }
+    };
     POOL_WANTS.notify_one();
     let thread = match pooled {
         Some(thread) if !thread.space.is_dead() => thread,
@@ -80,11 +84,11 @@ fn heir() -> Result<StubThread> {
     Err(EAGAIN)
 }
 
-/// Keeps `count` fresh stubs ready.
+/// Keeps `count` fresh stubs ready, and one more in case that the first one dies.
 pub(crate) fn keep_pool(count: usize) {
     loop {
         let mut pool = POOL.lock();
-        while pool.len() >= count {
+        while pool.len() > count {
             POOL_WANTS.wait(&mut pool);
         }
         drop(pool);
