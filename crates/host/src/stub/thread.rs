@@ -72,6 +72,11 @@ impl StubThread {
         super::zygote::fresh()
     }
 
+    /// Gives it up. If it was the last of its process, that ends now, and not when there is nothing better to do.
+    pub fn end(mut self) {
+        self.spin = false;
+    }
+
     /// The registers. Only while stopped, which is whenever the caller has it.
     pub fn regs(&self) -> &Regs {
         &self.regs

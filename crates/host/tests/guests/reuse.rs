@@ -113,13 +113,14 @@ fn the_first_stub_has_heirs() {
     let cpu = Cpu::new(0);
     drop(guest(getppid()));
     for _ in 0..3 {
+        // Until the pool is full and the dead are gone.
+        std::thread::sleep(std::time::Duration::from_millis(100));
         let mut children = Vec::new();
         for task in std::fs::read_dir("/proc/self/task").unwrap() {
             let text = std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
             children.extend(text.split_whitespace().map(|pid| pid.parse::<i32>().unwrap()));
         }
         let first = *children.iter().min().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(50));
         let killed = std::process::Command::new("kill").args(["-9", &first.to_string()]).status().unwrap();
         assert!(killed.success());
         for _ in 0..6 {
