@@ -58,6 +58,11 @@ const fn disk(name: &'static str, words: &'static [&'static str]) -> Case {
     Case { native: false, needs, job: Job::Driver("disk.py", words), seconds: 120, ..sh(name, "", Any) }
 }
 
+const fn ext4(name: &'static str, words: &'static [&'static str]) -> Case {
+    let needs: &[&str] = &["/usr/bin/python3", "/sbin/mke2fs", "/sbin/e2fsck", "/sbin/debugfs", "busybox"];
+    Case { native: false, needs, job: Job::Driver("ext4.py", words), seconds: 240, ..sh(name, "", Any) }
+}
+
 use Want::{Any, Exact, Has, Last};
 
 /// Every case, the cheap ones first.
@@ -391,4 +396,9 @@ pub const CASES: &[Case] = &[
     disk("disk-locks", &["locks"]),
     disk("disk-options", &["options"]),
     disk("disk-durable", &["durable"]),
+    ext4("ext4-root", &["root"]),
+    ext4("ext4-files", &["files"]),
+    ext4("ext4-maps", &["maps"]),
+    ext4("ext4-options", &["options"]),
+    ext4("ext4-memory", &["memory"]),
 ];

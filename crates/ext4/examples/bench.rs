@@ -16,7 +16,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         mke2fs = vec!["-t".into(), "ext4".into()];
     }
     let path = std::env::temp_dir().join(format!("ext4-bench-{}", std::process::id()));
-    let status = std::process::Command::new("/sbin/mke2fs").args(["-q", "-F"]).args(&mke2fs).arg(&path).arg("2G").status()?;
+    let status = std::process::Command::new("/sbin/mke2fs")
+        .args(["-q", "-F"])
+        .args(&mke2fs)
+        .arg(&path)
+        .arg("2G")
+        .status()?;
     if !status.success() {
         return Err("mke2fs failed".into());
     }
@@ -27,7 +32,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let new = NewInode { mode: 0o100644, uid: 0, gid: 0, rdev: (0, 0), now };
     let dir_new = NewInode { mode: 0o040755, ..new };
     let root = fs.root()?;
-    let dirs: Vec<_> = (0..threads * 10).map(|i| root.mkdir(format!("d{i}").as_bytes(), &dir_new)).collect::<Result<_, _>>()?;
+    let dirs: Vec<_> = (0..threads * 10)
+        .map(|i| root.mkdir(format!("d{i}").as_bytes(), &dir_new))
+        .collect::<Result<_, _>>()?;
     let data = vec![0x5A; 4096];
     let measure = |what: &str, work: &(dyn Fn(u32, u32) + Sync)| {
         let start = Instant::now();
@@ -41,9 +48,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         });
         let time = start.elapsed();
-        println!("{what:<8} {:8.2} µs each, {:9.0}/s", time.as_micros() as f64 / f64::from(files), f64::from(files) / time.as_secs_f64());
+        println!(
+            "{what:<8} {:8.2} µs each, {:9.0}/s",
+            time.as_micros() as f64 / f64::from(files),
+            f64::from(files) / time.as_secs_f64()
+        );
     };
-    let place = |thread: u32, i: u32| (&dirs[(thread * 10 + i % 10) as usize], format!("some-file-{i}").into_bytes());
+    let place =
+        |thread: u32, i: u32| (&dirs[(thread * 10 + i % 10) as usize], format!("some-file-{i}").into_bytes());
     measure("create", &|thread, i| {
         let (dir, name) = place(thread, i);
         let inode = dir.create(&name, &new).expect("create");

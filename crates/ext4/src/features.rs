@@ -1,9 +1,9 @@
 //! Feature flags of the superblock, and which of them this crate reads and writes.
+#![expect(missing_docs, reason = "mke2fs's names of the flags, see ext4(5)")]
 
 bitflags::bitflags! {
     /// `s_feature_compat`: unknown ones do no harm.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    #[expect(missing_docs, reason = "mke2fs's names, see ext4(5)")]
     pub struct Compat: u32 {
         const DIR_PREALLOC = 0x1;
         const IMAGIC_INODES = 0x2;
@@ -20,7 +20,6 @@ bitflags::bitflags! {
 
     /// `s_feature_incompat`: with an unknown one there is no mount at all.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    #[expect(missing_docs, reason = "mke2fs's names, see ext4(5)")]
     pub struct Incompat: u32 {
         const COMPRESSION = 0x1;
         const FILETYPE = 0x2;
@@ -43,7 +42,6 @@ bitflags::bitflags! {
 
     /// `s_feature_ro_compat`: with an unknown one the mount must be read-only.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    #[expect(missing_docs, reason = "mke2fs's names, see ext4(5)")]
     pub struct RoCompat: u32 {
         const SPARSE_SUPER = 0x1;
         const LARGE_FILE = 0x2;

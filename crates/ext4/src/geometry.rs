@@ -172,7 +172,7 @@ impl Geometry {
         };
         let room = (inode_size - GOOD_OLD_INODE_SIZE) as u16;
         let want = raw.want_extra_isize.get().max(raw.min_extra_isize.get()).max(32);
-        let want_extra_isize = if want > room || want % 4 != 0 { room.min(32) } else { want };
+        let want_extra_isize = if want > room || !want.is_multiple_of(4) { room.min(32) } else { want };
         Some(Geometry {
             block_size,
             block_bits,

@@ -8,7 +8,7 @@ use crate::inode::{Inode, InodeState};
 use crate::journal::Handle;
 use crate::layout::inode::{I_BLOCK_SIZE, InodeFlags};
 use crate::map::Create;
-use crate::{Result, dir, map, xattr};
+use crate::{Result, data, dir, map, xattr};
 use abi::Errno;
 use abi::errno::ENOENT;
 
@@ -102,8 +102,7 @@ fn convert_file(inode: &Inode, state: &mut InodeState, handle: &mut Handle, byte
         let buffer = fs.cache.get_zeroed(extent.pblk)?;
         return handle.create(&buffer, |data| data.copy_from_slice(&block));
     }
-    // Straight to its place, before the transaction can commit.
-    fs.device.write(extent.pblk << fs.geometry.block_bits, &[&block])
+    data::write_block(fs, handle, state, extent.pblk, &block)
 }
 
 fn convert_dir(inode: &Inode, state: &mut InodeState, handle: &mut Handle, bytes: &[u8]) -> Result<()> {
@@ -187,17 +186,17 @@ pub(crate) fn for_each_entry(
     for_each(inode, state, &contents(inode, state)?, each)
 }
 
-/// Finds a name: inode, type, byte offset in the contents. ENOENT.
-pub(crate) fn find(inode: &Inode, state: &InodeState, name: &[u8]) -> Result<(u32, u8, usize)> {
+/// Finds a name: inode, byte offset in the contents. ENOENT.
+pub(crate) fn find(inode: &Inode, state: &InodeState, name: &[u8]) -> Result<(u32, usize)> {
     match name {
-        b"." => return Ok((inode.ino, 2, 0)),
-        b".." => return Ok((parent(inode, state)?, 2, 0)),
+        b"." => return Ok((inode.ino, 0)),
+        b".." => return Ok((parent(inode, state)?, 0)),
         _ => {}
     }
     let mut found = None;
     for_each(inode, state, &contents(inode, state)?, &mut |offset, entry| {
         if entry.ino != 0 && entry.name == name {
-            found = Some((entry.ino, entry.kind, offset as usize));
+            found = Some((entry.ino, offset as usize));
         }
         Ok(found.is_none())
     })?;

@@ -3,12 +3,12 @@
 use crate::buffer::BufferCache;
 use crate::device::BlockDevice;
 use crate::error::Errors;
-use crate::features::{Incompat, RoCompat};
+use crate::features::{Compat, Incompat, RoCompat};
 use crate::fs::Filesystem;
 use crate::geometry::Geometry;
 use crate::inode::cache::InodeCache;
-use crate::journal::{JournalMap, JournalOptions, Run, Transactions, recover};
-use crate::layout::superblock::{RawSuperblock, STATE_ERROR, STATE_VALID};
+use crate::journal::{JournalMap, JournalOptions, Run, Transactions, discard, recover};
+use crate::layout::superblock::{RawSuperblock, STATE_ERROR, STATE_VALID, SUPER_MAGIC};
 use crate::log::{Level, Log};
 use crate::map::ExtentState;
 use crate::options::{DataMode, ErrorsMode, MountOptions};
@@ -52,13 +52,15 @@ impl Filesystem {
         let mut journal = None;
         let mut damaged = false;
         if geometry.features.has_journal() && !options.noload {
-            let map = journal_map(&device, &geometry, &raw, &options, &log)?;
+            let (map, runs) = journal_map(&device, &geometry, &raw, &options, &log)?;
             if recovery {
                 damaged = recover(&*device, &map, &*log)?.damaged;
                 raw = read_super(&*device)?;
                 geometry = Geometry::from_superblock(&raw, device.len(), !options.read_only, &*log)?;
+            } else {
+                discard(&*device, &map, &*log)?;
             }
-            journal = Some(map);
+            journal = Some((map, runs));
         } else if recovery && !options.read_only {
             log.log(
                 Level::Error,
@@ -84,6 +86,35 @@ impl Filesystem {
         Ok(fs)
     }
 
+    /// The options that apply when a mount gives none: Linux's, then those in the superblock (tune2fs -o, -E
+    /// mount_opts=). [`MountOptions::parse`] on top of them gives what mount(2) means.
+    pub fn default_options(device: &dyn BlockDevice, log: &dyn Log) -> Result<MountOptions> {
+        const WORDS: [(u32, &str); 3] = [(0x2, "grpid"), (0x100, "nobarrier"), (0x400, "discard")];
+        let raw = read_super(device)?;
+        if raw.magic.get() != SUPER_MAGIC {
+            return Err(EINVAL);
+        }
+        let mut options = MountOptions::default();
+        let defaults = raw.default_mount_opts.get();
+        if raw.feature_compat.get() & Compat::HAS_JOURNAL.bits() != 0 {
+            options.data = match defaults & 0x60 {
+                0x20 => DataMode::Journal,
+                0x60 => DataMode::Writeback,
+                _ => DataMode::Ordered,
+            };
+        }
+        for (_, word) in WORDS.iter().filter(|(flag, _)| defaults & flag != 0) {
+            options.parse(word)?;
+        }
+        let end = raw.mount_opts.iter().position(|&byte| byte == 0).unwrap_or(raw.mount_opts.len());
+        let mut more = options.clone();
+        match core::str::from_utf8(&raw.mount_opts[..end]).map(|list| more.parse(list)) {
+            Ok(Ok(())) => options = more,
+            _ => log.log(Level::Warning, format_args!("failed to parse options in superblock")),
+        }
+        Ok(options)
+    }
+
     fn assemble(
         stage: Stage,
         device: &Arc<dyn BlockDevice>,
@@ -91,7 +122,7 @@ impl Filesystem {
         raw: &RawSuperblock,
         options: &MountOptions,
         log: &Arc<dyn Log>,
-        journal: Option<JournalMap>,
+        journal: Option<(JournalMap, Vec<Run>)>,
     ) -> Result<Arc<Filesystem>> {
         let cache = Arc::new(BufferCache::new(device.clone(), geometry.block_size));
         let group_descs = group::load(&geometry, &cache)?;
@@ -99,14 +130,17 @@ impl Filesystem {
             Stage::Journal => (Vec::new(), 0),
             Stage::Full => {
                 group::check(&geometry, &group_descs, !options.read_only, &**log)?;
-                group::system_zone(&geometry, &group_descs)
+                let runs = journal.as_ref().map_or(&[][..], |(_, runs)| runs);
+                group::system_zone(&geometry, &group_descs, runs)
             }
         };
-        let journal_blocks = journal.as_ref().map_or(0, |map| u64::from(map.blocks()));
         let transactions = match journal {
-            Some(map) => {
+            Some((map, _)) => {
                 let journal_options = JournalOptions {
-                    checksum: if geometry.features.metadata_csum() { 3 } else { 0 },
+                    checksum: match geometry.features.metadata_csum() {
+                        true => 3,
+                        false => u8::from(options.journal_checksum),
+                    },
                     wide: geometry.features.incompat.contains(Incompat::BIT64),
                     barrier: options.barrier,
                 };
@@ -138,7 +172,7 @@ impl Filesystem {
             super_state: parking_lot::Mutex::new(SuperState::from_raw(raw)),
             group_descs,
             system_zone,
-            overhead: overhead + journal_blocks,
+            overhead,
             read_only: AtomicBool::new(true),
             dead: AtomicBool::new(false),
             generation: AtomicU32::new(log.now().tv_nsec as u32),
@@ -178,6 +212,7 @@ impl Filesystem {
         if self.is_read_only() {
             return Ok(());
         }
+        crate::xattr::reap(self);
         self.transactions.close()?;
         self.read_only.store(true, Ordering::Relaxed);
         self.write_super_clean()
@@ -226,6 +261,9 @@ impl Filesystem {
     }
 }
 
+/// The most blocks of a journal that mke2fs makes.
+const JOURNAL_MAX: u32 = 10_240_000;
+
 /// Where the journal's blocks are.
 fn journal_map(
     device: &Arc<dyn BlockDevice>,
@@ -233,7 +271,7 @@ fn journal_map(
     raw: &RawSuperblock,
     options: &MountOptions,
     log: &Arc<dyn Log>,
-) -> Result<JournalMap> {
+) -> Result<(JournalMap, Vec<Run>)> {
     let ino = raw.journal_inum.get();
     if ino == 0 {
         log.log(Level::Error, format_args!("couldn't mount: an external journal is not supported"));
@@ -246,6 +284,10 @@ fn journal_map(
     })?;
     let state = inode.state.read();
     let blocks = u32::try_from(state.size >> geometry.block_bits).map_err(|_| EUCLEAN)?;
+    if blocks > JOURNAL_MAX || u64::from(blocks) > geometry.blocks_count {
+        log.log(Level::Error, format_args!("journal inode {ino} is too large"));
+        return Err(EUCLEAN);
+    }
     let mut runs = Vec::new();
     let mut at = 0;
     while at < blocks {
@@ -257,5 +299,5 @@ fn journal_map(
         runs.push(Run { physical: extent.pblk, len: extent.len });
         at += extent.len;
     }
-    JournalMap::new(&runs, geometry.block_size, device.len())
+    Ok((JournalMap::new(&runs, geometry.block_size, device.len())?, runs))
 }

@@ -65,6 +65,7 @@ impl Inode {
     /// `EFBIG`, `EROFS`, `ENOSPC` (inline data that has to move), the device's.
     pub fn set_size(&self, size: u64) -> Result<()> {
         let fs = &*self.fs;
+        fs.check_writable()?;
         if self.state.read().flags.contains(InodeFlags::INLINE_DATA) && size > self.state.read().size {
             self.convert_inline()?;
         }
@@ -75,12 +76,12 @@ impl Inode {
         if size > map::end(fs, state).saturating_mul(fs.geometry.block_size as u64) {
             return Err(EFBIG);
         }
+        self.settle(state, fs.blocks_for(size), u64::MAX);
         if size > state.size {
             let mut handle = fs.begin(2)?;
             state.size = size;
             return self.finish(state, &mut handle, Ok(()));
         }
-        self.settle(state, fs.blocks_for(size), u64::MAX);
         balloc::discard_window(self);
         if state.flags.contains(InodeFlags::INLINE_DATA) {
             let mut handle = fs.begin(ORPHAN_CREDITS)?;

@@ -265,14 +265,20 @@ impl Run<'_> {
             }
             12..=15 => {
                 let ((other, other_dir), new) = (self.pick(), self.name());
-                let flags = [RenameFlags::empty(), RenameFlags::empty(), RenameFlags::NOREPLACE, RenameFlags::EXCHANGE];
+                let flags = [
+                    RenameFlags::empty(),
+                    RenameFlags::empty(),
+                    RenameFlags::NOREPLACE,
+                    RenameFlags::EXCHANGE,
+                ];
                 let flags = flags[self.random.below(4) as usize];
                 // No directory below itself: the caller's part.
                 let node = self.model.find(id, &name).ok();
                 let target = self.model.find(other, &new).ok();
                 let exchange = flags.contains(RenameFlags::EXCHANGE);
                 if node.is_some_and(|node| self.model.is_dir(node) && self.model.below(other, node))
-                    || target.is_some_and(|node| exchange && self.model.is_dir(node) && self.model.below(id, node))
+                    || target
+                        .is_some_and(|node| exchange && self.model.is_dir(node) && self.model.below(id, node))
                 {
                     return;
                 }

@@ -4,7 +4,7 @@ mod common;
 
 use abi::errno::{ENOENT, ENOSPC};
 use common::*;
-use ext4::Inode;
+use ext4::{Compat, Inode};
 use std::collections::HashSet;
 
 fn name(i: u32) -> Vec<u8> {
@@ -106,7 +106,9 @@ fn without_large_dir_a_tree_ends() {
 /// What POSIX promises: names that stay are listed exactly once, whatever happens to others meanwhile.
 #[test]
 fn listing_while_names_come_and_go() {
-    for (kind, args) in [("ext4", &["-t", "ext4", "-b", "1024"][..]), ("inline", &["-t", "ext4", "-O", "inline_data"])] {
+    for (kind, args) in
+        [("ext4", &["-t", "ext4", "-b", "1024"][..]), ("inline", &["-t", "ext4", "-O", "inline_data"])]
+    {
         let image = Image::make("64M", args);
         let fs = image.mount();
         let dir = fs.root().unwrap().mkdir(b"dir", &directory(0o755)).unwrap();
@@ -154,7 +156,7 @@ fn listing_while_names_come_and_go() {
 #[test]
 fn trees_made_by_mke2fs() {
     let source = TempDir::new();
-    for i in 0..5000 {
+    for i in 0..1500 {
         std::fs::write(source.path().join(format!("made-{i}")), b"x").unwrap();
     }
     let path = source.path().to_str().unwrap().to_string();
@@ -165,13 +167,15 @@ fn trees_made_by_mke2fs() {
         tool("e2fsck", &["-fyD", image.name()]);
         let fs = image.mount();
         let root = fs.root().unwrap();
-        assert_eq!(list(&root).len(), 5001, "{kind}");
-        for i in 0..3000 {
+        assert_eq!(list(&root).len(), 1501, "{kind}");
+        // Without an index each name costs a look at all.
+        let indexed = fs.geometry().features.compat.contains(Compat::DIR_INDEX);
+        for i in 0..if indexed { 1000 } else { 200 } {
             root.create(format!("added-{i}").as_bytes(), &file(0o644)).unwrap();
             root.unlink(format!("made-{i}").as_bytes(), time(1)).unwrap();
         }
         let fresh: &Inode = &root;
-        assert_eq!(list(fresh).len(), 5001, "{kind}");
+        assert_eq!(list(fresh).len(), 1501, "{kind}");
         drop(root);
         fs.unmount().unwrap();
         image.check(kind);

@@ -67,7 +67,12 @@ fn base(args: &[&str]) -> (Vec<u8>, Vec<u8>) {
 /// Blocks of 1 KiB that have anything in them, other than file contents.
 fn interesting(image: &[u8]) -> Vec<usize> {
     let blocks = image.chunks(1024).enumerate();
-    blocks.filter(|(_, block)| block.iter().filter(|&&byte| byte == 0).count() > 100 && block.iter().any(|&byte| byte != 0)).map(|(i, _)| i).collect()
+    blocks
+        .filter(|(_, block)| {
+            block.iter().filter(|&&byte| byte == 0).count() > 100 && block.iter().any(|&byte| byte != 0)
+        })
+        .map(|(i, _)| i)
+        .collect()
 }
 
 fn mutate(image: &mut [u8], places: &[usize], random: &mut Random) {
@@ -170,14 +175,19 @@ fn exercise(image: Vec<u8>, random: &mut Random) {
             let (other, other_name) = &found[random.below(found.len() as u64) as usize];
             let new = format!("new-{}", random.below(1000));
             match random.below(11) {
-                0 => drop(dir.create(new.as_bytes(), &file(0o644)).map(|inode| write(&inode, 0, &pattern(1, 9000)))),
+                0 => drop(
+                    dir.create(new.as_bytes(), &file(0o644)).map(|inode| write(&inode, 0, &pattern(1, 9000))),
+                ),
                 1 => drop(dir.mkdir(new.as_bytes(), &directory(0o755))),
                 2 => drop(dir.unlink(name, time(1))),
                 3 => drop(dir.rmdir(name, time(1))),
                 4 => {
                     // The caller's part: no directory below itself.
-                    if dir.lookup(name).is_ok_and(|inode| !inode.is_dir()) && other.lookup(other_name).is_ok_and(|inode| !inode.is_dir()) {
-                        let flags = if random.below(2) == 0 { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
+                    if dir.lookup(name).is_ok_and(|inode| !inode.is_dir())
+                        && other.lookup(other_name).is_ok_and(|inode| !inode.is_dir())
+                    {
+                        let flags =
+                            if random.below(2) == 0 { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
                         let _ = dir.rename(name, other, other_name, flags, time(2));
                     }
                 }

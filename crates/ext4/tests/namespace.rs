@@ -91,7 +91,12 @@ fn build(root: &Arc<Inode>) {
     root.mkdir(b"gone", &directory(0o755)).unwrap();
     root.rmdir(b"gone", now).unwrap();
     hello
-        .set_attr(&SetAttr { mode: Some(0o4755), uid: Some(100_000), mtime: Some(time(5)), ..Default::default() })
+        .set_attr(&SetAttr {
+            mode: Some(0o4755),
+            uid: Some(100_000),
+            mtime: Some(time(5)),
+            ..Default::default()
+        })
         .unwrap();
 }
 
@@ -135,7 +140,9 @@ fn a_tree_on_every_kind() {
         assert_eq!(image.debugfs("cat /a/hello"), b"hello, world\n", "{kind}");
         let big: Vec<u8> = (0..8).flat_map(|i| pattern(i, 70_000)).collect();
         assert_eq!(image.debugfs("cat /a/final"), big, "{kind}");
-        let fs = image.try_mount(&MountOptions { read_only: true, ..Default::default() }, Arc::new(Printer)).unwrap();
+        let fs = image
+            .try_mount(&MountOptions { read_only: true, ..Default::default() }, Arc::new(Printer))
+            .unwrap();
         verify(&fs.root().unwrap());
         assert_eq!(fs.root().unwrap().create(b"no", &file(0)).err(), Some(abi::errno::EROFS));
         fs.unmount().unwrap();

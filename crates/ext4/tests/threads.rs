@@ -17,7 +17,9 @@ fn work(dirs: &[Arc<Inode>], seed: u64, steps: u32) {
         let name = format!("name-{}", random.below(30)).into_bytes();
         let new = format!("name-{}", random.below(30)).into_bytes();
         match random.below(12) {
-            0..=2 => drop(dir.create(&name, &file(0o644)).map(|inode| write(&inode, 0, &pattern(seed, 6000)))),
+            0..=2 => {
+                let _ = dir.create(&name, &file(0o644)).map(|inode| write(&inode, 0, &pattern(seed, 6000)));
+            }
             3 => drop(dir.mkdir(&name, &directory(0o755))),
             4 => drop(dir.unlink(&name, time(1))),
             5 => drop(dir.rmdir(&name, time(1))),
@@ -27,7 +29,10 @@ fn work(dirs: &[Arc<Inode>], seed: u64, steps: u32) {
                 let _ = dir.rename(&name, other, &new, flags, time(1));
             }
             8 => drop(dir.lookup(&name).and_then(|inode| other.link(&inode, &new, time(1)))),
-            9 => drop(dir.lookup(&name).map(|inode| if !inode.is_dir() { inode.set_size(random.below(20_000)) } else { Ok(()) })),
+            9 => drop(
+                dir.lookup(&name)
+                    .map(|inode| if !inode.is_dir() { inode.set_size(random.below(20_000)) } else { Ok(()) }),
+            ),
             10 => drop(list(dir)),
             _ => drop(dir.lookup(&name).map(|inode| inode.fsync(false))),
         }
@@ -97,7 +102,9 @@ fn storm(kind: &str, args: &[&str]) {
 #[test]
 fn storms() {
     for (kind, args) in KINDS {
-        if ["ext2-1k", "ext3-1k", "ext4-1k", "ext4-4k", "ext4-orphan-file", "ext4-inline", "ext4-nojournal"].contains(kind) {
+        if ["ext2-1k", "ext3-1k", "ext4-1k", "ext4-4k", "ext4-orphan-file", "ext4-inline", "ext4-nojournal"]
+            .contains(kind)
+        {
             storm(kind, args);
         }
     }

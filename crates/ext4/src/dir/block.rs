@@ -99,7 +99,7 @@ impl Format {
         let (raw, rest) = RawDirent::read_from_prefix(rest).map_err(|_| Bad("directory entry overrun"))?;
         let len = decode_len(raw.rec_len.get(), self.block_size);
         let name_len = usize::from(raw.name_len);
-        if len < entry_size(1) || len % 4 != 0 {
+        if len < entry_size(1) || !len.is_multiple_of(4) {
             return Err(Bad("rec_len is smaller than minimal or unaligned"));
         }
         if len > data.len() - offset {

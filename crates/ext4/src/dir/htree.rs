@@ -252,8 +252,8 @@ fn advance(
     Ok(Some(start))
 }
 
-/// Finds a name: block, offset, inode, type.
-pub(super) fn find(dir: &Inode, state: &InodeState, name: &[u8]) -> Result<Option<(u32, usize, u32, u8)>> {
+/// Finds a name: block, offset, inode.
+pub(super) fn find(dir: &Inode, state: &InodeState, name: &[u8]) -> Result<Option<(u32, usize, u32)>> {
     let format = format(dir, state);
     let (mut path, hash) = probe(dir, state, &format, Key::Name(name))?;
     // A sound tree has each leaf once: more steps than blocks are a loop.
@@ -264,7 +264,7 @@ pub(super) fn find(dir: &Inode, state: &InodeState, name: &[u8]) -> Result<Optio
         let found =
             format.find(format.entries(&data), name).map_err(|text| bad(dir, buffer.block(), text))?;
         if let Some(entry) = found {
-            return Ok(Some((lblk, entry.offset, entry.ino, entry.kind)));
+            return Ok(Some((lblk, entry.offset, entry.ino)));
         }
         if advance(dir, state, &format, &mut path, Some(hash))?.is_none() {
             return Ok(None);
@@ -496,6 +496,9 @@ pub(super) fn walk(
     mut each: impl FnMut(Group) -> Result<bool>,
 ) -> Result<()> {
     let format = format(dir, state);
+    if hash == 0 {
+        super::read_ahead(dir, state)?;
+    }
     let (mut path, _) = probe(dir, state, &format, Key::Hash(hash))?;
     let mut steps = block_count(dir, state);
     loop {

@@ -27,6 +27,8 @@ use std::sync::Arc;
 /// Blocks that adding a name changes at most: a leaf and its new half, three levels of index and their new halves, a
 /// new root's block; for each new block bitmap, group and the directory's own map.
 pub(crate) const INSERT_CREDITS: usize = 40;
+/// Blocks of a directory that are read together.
+const READ_AHEAD: u32 = 32;
 /// Blocks that removing a name changes.
 pub(crate) const REMOVE_CREDITS: usize = 2;
 
@@ -34,8 +36,6 @@ pub(crate) const REMOVE_CREDITS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Found {
     pub ino: u32,
-    /// `file_type`, 0 where the file system does not say.
-    pub kind: u8,
     place: Place,
 }
 
@@ -131,6 +131,20 @@ fn read_block(
     Ok(buffer)
 }
 
+/// Starts a listing: reads the first part of the directory in few requests, as it will be wanted in another order.
+fn read_ahead(dir: &Inode, state: &InodeState) -> Result<()> {
+    let mut at = 0;
+    let count = block_count(dir, state).min(8 * READ_AHEAD);
+    while at < count {
+        let extent = map::lookup(dir, state, at, count - at)?;
+        if extent.state == ExtentState::Written && dir.fs.cache.peek(extent.pblk).is_none() {
+            dir.fs.cache.read_ahead(extent.pblk, extent.len);
+        }
+        at = at.saturating_add(extent.len.max(1));
+    }
+    Ok(())
+}
+
 /// Whether a block that was reached without the index is one of its nodes.
 fn looks_like_node(state: &InodeState, format: &Format, lblk: u32, data: &[u8]) -> bool {
     state.flags.contains(InodeFlags::INDEX)
@@ -148,10 +162,14 @@ fn for_each_block(
 ) -> Result<()> {
     let fs = &*dir.fs;
     let format = format(dir, state);
-    for lblk in 0..block_count(dir, state) {
-        let extent = map::lookup(dir, state, lblk, 1)?;
+    let count = block_count(dir, state);
+    for lblk in 0..count {
+        let extent = map::lookup(dir, state, lblk, (count - lblk).min(READ_AHEAD))?;
         if extent.state != ExtentState::Written {
             continue;
+        }
+        if extent.len > 1 && fs.cache.peek(extent.pblk).is_none() {
+            fs.cache.read_ahead(extent.pblk, extent.len);
         }
         let buffer = fs.cache.read(extent.pblk)?;
         let data = buffer.data();
@@ -177,13 +195,13 @@ fn for_each_block(
 /// Finds a name. ENOENT.
 pub(crate) fn find(dir: &Inode, state: &InodeState, name: &[u8]) -> Result<Found> {
     if state.is_inline() {
-        let (ino, kind, offset) = inline::find(dir, state, name)?;
-        return Ok(Found { ino, kind, place: Place::Inline(offset) });
+        let (ino, offset) = inline::find(dir, state, name)?;
+        return Ok(Found { ino, place: Place::Inline(offset) });
     }
     let dots = name == b"." || name == b"..";
     if state.flags.contains(InodeFlags::INDEX) && !dots {
         return match htree::find(dir, state, name)? {
-            Some((lblk, offset, ino, kind)) => checked(dir, name, ino, kind, Place::Block(lblk, offset)),
+            Some((lblk, offset, ino)) => checked(dir, name, ino, Place::Block(lblk, offset)),
             None => Err(ENOENT),
         };
     }
@@ -191,20 +209,20 @@ pub(crate) fn find(dir: &Inode, state: &InodeState, name: &[u8]) -> Result<Found
     let mut found = None;
     for_each_block(dir, state, |lblk, buffer, entries| {
         let entry = format.find(entries, name).map_err(|text| bad(dir, buffer.block(), text))?;
-        found = entry.map(|entry| (entry.ino, entry.kind, Place::Block(lblk, entry.offset)));
+        found = entry.map(|entry| (entry.ino, Place::Block(lblk, entry.offset)));
         Ok(found.is_none())
     })?;
-    let (ino, kind, place) = found.ok_or(ENOENT)?;
-    checked(dir, name, ino, kind, place)
+    let (ino, place) = found.ok_or(ENOENT)?;
+    checked(dir, name, ino, place)
 }
 
 /// A name must not lead to a reserved inode, nor to the directory itself.
-fn checked(dir: &Inode, name: &[u8], ino: u32, kind: u8, place: Place) -> Result<Found> {
+fn checked(dir: &Inode, name: &[u8], ino: u32, place: Place) -> Result<Found> {
     let reserved = ino < dir.fs.geometry.first_ino && ino != crate::layout::inode::ROOT_INO;
     if reserved || (ino == dir.ino && name != b"." && name != b"..") {
         return Err(dir.fs.corrupted("lookup", dir.ino, 0, format_args!("bad inode number: {ino}")));
     }
-    Ok(Found { ino, kind, place })
+    Ok(Found { ino, place })
 }
 
 /// Adds a name that isn't there. The directory's size and times are the caller's to store. [`INSERT_CREDITS`].

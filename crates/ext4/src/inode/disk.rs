@@ -15,6 +15,8 @@ use abi::time::Timespec;
 use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
+/// Blocks of the inode table that are read together.
+const READ_AHEAD: u32 = 32;
 const CHECKSUM_LO: usize = 0x7C;
 const CHECKSUM_HI: usize = 0x82;
 const GOOD: usize = GOOD_OLD_INODE_SIZE;
@@ -103,9 +105,19 @@ impl Filesystem {
         }
         let (group, index) = geometry.inode_group(ino);
         let per_block = (geometry.block_size / geometry.inode_size) as u32;
-        let block = self.group_desc(group)?.inode_table + u64::from(index / per_block);
+        let desc = self.group_desc(group)?;
+        let block = desc.inode_table + u64::from(index / per_block);
         if block >= geometry.blocks_count {
             return Err(self.corrupted("get_inode_loc", ino, block, format_args!("inode table outside")));
+        }
+        if self.cache.peek(block).is_none() {
+            // Neighbours are wanted soon, but not those that were never used.
+            let used = geometry.inodes_per_group.saturating_sub(desc.itable_unused).div_ceil(per_block);
+            let first = (index / per_block) & !(READ_AHEAD - 1);
+            let end = (first + READ_AHEAD).min(used);
+            if end > first + 1 {
+                self.cache.read_ahead(desc.inode_table + u64::from(first), end - first);
+            }
         }
         let buffer = self.cache.read(block).inspect_err(|_| {
             self.io_error("get_inode_loc", ino, block, format_args!("unable to read itable block"));
@@ -227,10 +239,11 @@ impl Filesystem {
         if flags.intersects(InodeFlags::ENCRYPT | InodeFlags::CASEFOLD) {
             return bad("encrypted or case-folded without the feature");
         }
-        if state.is_dir() && self.geometry.block_size as u64 > 0 && !state.is_inline() {
+        if state.is_dir() && !state.is_inline() {
             // A directory is a whole number of blocks; its block numbers have 28 bits in a hash tree.
             let mask = self.geometry.block_size as u64 - 1;
-            if state.size & mask != 0 || state.size >> self.geometry.block_bits > 1 << 28 {
+            let blocks = state.size >> self.geometry.block_bits;
+            if state.size & mask != 0 || blocks > 1 << 28 || blocks > self.geometry.blocks_count {
                 return bad("bad directory size");
             }
         }

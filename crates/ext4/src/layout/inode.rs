@@ -1,4 +1,5 @@
 //! `struct ext4_inode`: 128 bytes, then the part that `i_extra_isize` covers, then in-inode extended attributes.
+#![expect(missing_docs, reason = "fields of ext4_inode, and EXT4_*_FL as in chattr(1)")]
 
 use super::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -19,7 +20,6 @@ pub const LINK_MAX: u32 = 65000;
 bitflags::bitflags! {
     /// `i_flags`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    #[expect(missing_docs, reason = "names of EXT4_*_FL, see chattr(1)")]
     pub struct InodeFlags: u32 {
         const SECRM = 0x1;
         const UNRM = 0x2;
@@ -54,7 +54,6 @@ bitflags::bitflags! {
 /// The first 128 bytes.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-#[expect(missing_docs, reason = "the names are the documentation: fields of ext4_inode")]
 pub struct RawInode {
     pub mode: U16,
     pub uid: U16,
@@ -84,7 +83,6 @@ pub struct RawInode {
 /// What `i_extra_isize` covers, from byte 128 on.
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-#[expect(missing_docs, reason = "the names are the documentation: fields of ext4_inode")]
 pub struct RawInodeExtra {
     pub extra_isize: U16,
     pub checksum_hi: U16,

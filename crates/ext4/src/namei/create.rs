@@ -90,10 +90,11 @@ impl Inode {
     /// Makes a file without a name (O_TMPFILE): it lives as long as somebody holds it, or until [`Inode::link`].
     pub fn tmpfile(&self, new: &NewInode) -> Result<Arc<Inode>> {
         self.fs.retry_enospc(|| {
+            let inode;
             let dir_state = self.state.read();
             dir_state.check_dir()?;
             let mut handle = self.fs.begin(NEW_INODE_CREDITS)?;
-            let inode = new_inode(self, &dir_state, &mut handle, new)?;
+            inode = new_inode(self, &dir_state, &mut handle, new)?;
             let mut state = inode.state.write();
             init_contents(&inode, &mut state, new);
             state.links = 0;
@@ -115,6 +116,8 @@ impl Inode {
         check_name(name)?;
         let is_dir = new.mode & S_IFMT == S_IFDIR;
         self.fs.retry_enospc(|| {
+            // Let go after the handle, whatever happens.
+            let inode;
             let mut dir_state = self.state.write();
             self.check_absent(&dir_state, name)?;
             if is_dir {
@@ -122,7 +125,7 @@ impl Inode {
             }
             let mut handle = self.fs.begin(CREATE_CREDITS)?;
             self.maybe_sync(&dir_state, &mut handle);
-            let inode = new_inode(self, &dir_state, &mut handle, new)?;
+            inode = new_inode(self, &dir_state, &mut handle, new)?;
             let mut state = inode.state.write();
             let kind = dir::file_type(new.mode);
             let mut result = fill(&inode, &mut state, &mut handle);

@@ -42,7 +42,7 @@ impl<'a> Dirs<'a> {
         self.to_state.is_none()
     }
 
-    fn to_state(&mut self) -> &mut InodeState {
+    fn target_dir(&mut self) -> &mut InodeState {
         self.to_state.as_mut().unwrap_or(&mut self.from_state)
     }
 
@@ -104,12 +104,14 @@ impl Inode {
         flags: RenameFlags,
         now: Timespec,
     ) -> Result<Option<Arc<Inode>>> {
+        // Let go after the handle, whatever happens.
         let (inode, target);
+        let mut whiteout = None;
         let mut dirs = Dirs::lock(self, new_dir);
         dirs.from_state.check_dir()?;
-        dirs.to_state().check_dir()?;
+        dirs.target_dir().check_dir()?;
         let found = dir::find(self, &dirs.from_state, name)?;
-        let there = match dir::find(new_dir, dirs.to_state(), new_name) {
+        let there = match dir::find(new_dir, dirs.target_dir(), new_name) {
             Err(ENOENT) if flags.contains(RenameFlags::EXCHANGE) => return Err(ENOENT),
             Err(ENOENT) => None,
             Ok(_) if flags.contains(RenameFlags::NOREPLACE) => return Err(EEXIST),
@@ -146,7 +148,7 @@ impl Inode {
         let target_is_dir = target.as_ref().is_some_and(|target| target.is_dir());
         if !dirs.same() {
             if gains(inode.is_dir(), target_is_dir) {
-                new_dir.check_subdirs(dirs.to_state())?;
+                new_dir.check_subdirs(dirs.target_dir())?;
             }
             if flags.contains(RenameFlags::EXCHANGE) && gains(target_is_dir, inode.is_dir()) {
                 self.check_subdirs(&dirs.from_state)?;
@@ -155,7 +157,6 @@ impl Inode {
         let mut handle = self.fs.begin(RENAME_CREDITS)?;
         self.maybe_sync(&dirs.from_state, &mut handle);
         let pair = Pair { inode: &inode, found, target: target.as_ref().zip(there) };
-        let mut whiteout = None;
         let result = match (flags.contains(RenameFlags::EXCHANGE), target_state.as_deref_mut()) {
             (true, Some(target_state)) => {
                 exchange(&mut dirs, &pair, &mut state, target_state, &mut handle, now)
@@ -174,7 +175,6 @@ impl Inode {
 }
 
 /// Locks both: files in the order of their numbers, directories only if that needs no waiting.
-#[expect(clippy::type_complexity, reason = "two guards, or who is busy")]
 fn lock_pair<'a>(
     inode: &'a Arc<Inode>,
     target: Option<&'a Arc<Inode>>,
@@ -213,7 +213,7 @@ fn exchange(
     let Some((target, there)) = &pair.target else { return Err(ENOENT) };
     let (kind, target_kind) = (dir::file_type(state.mode), dir::file_type(target_state.mode));
     let to = dirs.to;
-    dir::replace(to, dirs.to_state(), handle, there, pair.inode.ino, kind)?;
+    dir::replace(to, dirs.target_dir(), handle, there, pair.inode.ino, kind)?;
     dir::replace(dirs.from, &mut dirs.from_state, handle, &pair.found, target.ino, target_kind)?;
     if !dirs.same() {
         if pair.inode.is_dir() {
@@ -224,14 +224,14 @@ fn exchange(
         }
         if pair.inode.is_dir() && !target.is_dir() {
             dirs.from_state.drop_subdir();
-            dirs.to_state().add_subdir();
+            dirs.target_dir().add_subdir();
         } else if target.is_dir() && !pair.inode.is_dir() {
-            dirs.to_state().drop_subdir();
+            dirs.target_dir().drop_subdir();
             dirs.from_state.add_subdir();
         }
     }
     dirs.from_state.touch_entries(now);
-    dirs.to_state().touch_entries(now);
+    dirs.target_dir().touch_entries(now);
     state.touch(now);
     target_state.touch(now);
     pair.inode.store(state, handle)?;
@@ -258,8 +258,8 @@ fn replace(
         *whiteout = Some(new_inode(dirs.from, &dirs.from_state, handle, &new)?);
     }
     let added = match &pair.target {
-        Some((_, there)) => dir::replace(to, dirs.to_state(), handle, there, inode.ino, kind),
-        None => dir::insert(to, dirs.to_state(), handle, new_name, inode.ino, kind),
+        Some((_, there)) => dir::replace(to, dirs.target_dir(), handle, there, inode.ino, kind),
+        None => dir::insert(to, dirs.target_dir(), handle, new_name, inode.ino, kind),
     };
     if let Some(whiteout) = whiteout {
         let mut state = whiteout.state.write();
@@ -291,11 +291,11 @@ fn replace(
         }
         dirs.from_state.drop_subdir();
         if pair.target.is_none() {
-            dirs.to_state().add_subdir();
+            dirs.target_dir().add_subdir();
         }
     }
     dirs.from_state.touch_entries(now);
-    dirs.to_state().touch_entries(now);
+    dirs.target_dir().touch_entries(now);
     state.touch(now);
     inode.store(state, handle)?;
     if let (Some((target, _)), Some(target_state)) = (&pair.target, target_state) {

@@ -70,7 +70,9 @@ mod tests {
     #[test]
     fn both_ways() {
         let mut user = vec![2, 0, 0, 0];
-        for (tag, perm, id) in [(1u16, 6u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (0x10, 7, u32::MAX), (0x20, 0, u32::MAX)] {
+        for (tag, perm, id) in
+            [(1u16, 6u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (0x10, 7, u32::MAX), (0x20, 0, u32::MAX)]
+        {
             user.extend(tag.to_le_bytes());
             user.extend(perm.to_le_bytes());
             user.extend(id.to_le_bytes());

@@ -82,9 +82,8 @@ pub(crate) fn read(inode: &Inode, state: &InodeState) -> Result<Vec<Attr>> {
         return Ok(Vec::new());
     }
     let data = buffer(inode, state.file_acl)?.data();
-    entries::parse(&data, HEADER, 0).map_err(|_| {
-        inode.fs.corrupted("xattr block", inode.ino, state.file_acl, format_args!("bad entry"))
-    })
+    entries::parse(&data, HEADER, 0)
+        .map_err(|_| inode.fs.corrupted("xattr block", inode.ino, state.file_acl, format_args!("bad entry")))
 }
 
 /// Gives the inode a block with these attributes, or none if there are none (seven credits). The caller stores the

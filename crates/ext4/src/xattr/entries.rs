@@ -114,10 +114,13 @@ pub fn parse(space: &[u8], first: usize, base: usize) -> crate::Result<Vec<Attr>
 /// # Errors
 /// `ENOSPC`: it doesn't fit, nothing is changed.
 pub fn write(space: &mut [u8], first: usize, base: usize, attrs: &[Attr]) -> crate::Result<u32> {
-    let need: usize = attrs.iter().map(|attr| {
-        let value = if let Value::Here(value) = &attr.value { padded(value.len()) } else { 0 };
-        ENTRY + padded(attr.name.len()) + value
-    }).sum();
+    let need: usize = attrs
+        .iter()
+        .map(|attr| {
+            let value = if let Value::Here(value) = &attr.value { padded(value.len()) } else { 0 };
+            ENTRY + padded(attr.name.len()) + value
+        })
+        .sum();
     if first + need + 4 > space.len() {
         return Err(ENOSPC);
     }

@@ -127,7 +127,7 @@ pub fn pressure(now: u64) {
 pub fn pressure_in_call(now: u64) {
     let total = overcommit::total();
     let most = total - total / RESERVE;
-    if !look(now).is_some_and(|used| used > most) {
+    if look(now).is_none_or(|used| used <= most) {
         return;
     }
     let used = verified(now);

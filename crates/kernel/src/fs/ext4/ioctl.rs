@@ -9,7 +9,6 @@ use abi::ioctl::*;
 use ext4::{InodeFlags, SetAttr};
 
 use super::Volume;
-use super::absent::Trim as _;
 use super::node::Node;
 use crate::task::{capable, current};
 use crate::uaccess::UserPtr;

@@ -10,7 +10,6 @@
 //! Locks: the VFS's (rwsem of directories and files) → the page cache's `io` → the library's own. INODE_TABLE guards the
 //! table of inodes; MOUNTED (sleeping) the list of volumes.
 
-mod absent;
 mod acl;
 mod data;
 mod dir;

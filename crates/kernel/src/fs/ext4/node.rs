@@ -261,7 +261,7 @@ impl InodeOps for Node {
             rdev: makedev(stat.rdev.0, stat.rdev.1),
             size: self.cache.as_ref().map_or(stat.size, |cache| cache.size()),
             blksize: self.volume.fs.geometry().block_size as u32,
-            blocks: stat.blocks,
+            blocks: stat.blocks + self.inode.delayed_sectors(),
             atime: stat.atime,
             mtime: stat.mtime,
             ctime: stat.ctime,

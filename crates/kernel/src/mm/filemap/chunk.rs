@@ -48,6 +48,9 @@ pub struct Chunk {
     pub writeback: u64,
     /// Pages that guests may write through a mapping without being noticed.
     pub writable: u64,
+    /// Pages that guests may see through a mapping, whatever becomes of them: zeros once the file is shorter and longer
+    /// again.
+    pub mapped: u64,
     /// Used since reclaim looked last.
     pub referenced: bool,
     /// Names it among the candidates of reclaim.

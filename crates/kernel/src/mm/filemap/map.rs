@@ -84,6 +84,19 @@ impl PageCache {
 }
 
 impl Inner {
+    /// Guests are shown what is there of `start..end`.
+    fn show(&mut self, start: u64, end: u64) {
+        let (first, last) = (start / PAGE, end.div_ceil(PAGE));
+        for (&index, chunk) in self.chunks.range_mut(first / PAGES..) {
+            let base = index * PAGES;
+            if base >= last {
+                break;
+            }
+            let mask = bits(first.saturating_sub(base).min(PAGES), (last - base).min(PAGES));
+            chunk.mapped |= chunk.uptodate & mask;
+        }
+    }
+
     /// Pages of `start..end` that are up to date (or that guests may write to), as ranges of bytes.
     fn pages(&self, start: u64, end: u64, writable: bool) -> Vec<(u64, u64)> {
         let (first, last) = (start / PAGE, end.div_ceil(PAGE));
@@ -109,7 +122,8 @@ impl Inner {
 
 impl Pager for MapGuard {
     fn present(&self, start: u64, end: u64, write: bool) -> Vec<(u64, u64)> {
-        let inner = self.cache.inner.lock();
+        let mut inner = self.cache.inner.lock();
+        inner.show(start, end.min(self.cache.size()));
         inner.pages(start, end.min(self.cache.size()), write && self.writable)
     }
 
@@ -175,6 +189,9 @@ impl Drop for MapGuard {
             let mut inner = self.cache.inner.lock();
             inner.maps -= 1;
             inner.writable_maps -= u64::from(self.writable);
+            if inner.maps == 0 {
+                inner.chunks.values_mut().for_each(|chunk| chunk.mapped = 0);
+            }
             if self.writable && inner.writable_maps == 0 {
                 // Written up to now, perhaps.
                 for chunk in inner.chunks.values_mut() {

@@ -176,10 +176,10 @@ impl PageCache {
         Ok(())
     }
 
-    /// The file has become longer. What guests could write to beyond its old end through their mappings counts again.
+    /// The file has become longer. What guests see beyond its old end through their mappings is part of it again.
     pub(super) fn grow(&self, inner: &mut Inner, size: u64) {
         let old = self.size.swap(size, Ordering::SeqCst);
-        if inner.writable_maps == 0 {
+        if inner.maps == 0 {
             return;
         }
         let end = size.div_ceil(PAGE);
@@ -188,13 +188,13 @@ impl PageCache {
             if base >= end {
                 break;
             }
-            let new = chunk.writable & bits(0, (end - base).min(PAGES)) & !chunk.uptodate;
+            let new = chunk.mapped & bits(0, (end - base).min(PAGES)) & !chunk.uptodate;
             chunk.uptodate |= new;
             reclaim::count(self, index, chunk, u64::from(new.count_ones()));
         }
     }
 
-    /// Drops the pages `start..end`, dirty or not. Those that guests may write to are remembered as such.
+    /// Drops the pages `start..end`, dirty or not. Those that guests may see are remembered as such.
     pub(super) fn discard(&self, inner: &mut Inner, start: u64, end: u64) -> Result<()> {
         let Inner { chunks, object, maps, .. } = inner;
         let (mut cleaned, mut gone, mut empty) = (0, 0, Vec::new());
@@ -215,9 +215,10 @@ impl PageCache {
             chunk.dirty &= !mask;
             if *maps == 0 {
                 chunk.writable &= !mask;
+                chunk.mapped &= !mask;
             }
             chunk.trim();
-            if chunk.uptodate | chunk.writeback | chunk.writable == 0 {
+            if chunk.uptodate | chunk.writeback | chunk.writable | chunk.mapped == 0 {
                 empty.push(index);
             }
         }
