@@ -35,6 +35,9 @@ fn main() {
         &[
             "-C",
             "relocation-model=pic",
+            // The fast way saves no vector registers, so nothing in the stub may use them.
+            "-C",
+            "target-feature=-sse,-sse2",
             "-C",
             "link-arg=-nostdlib",
             "-C",

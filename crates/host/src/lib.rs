@@ -5,6 +5,7 @@
 //! [`fiber`] are the coroutines that kernel code runs in; [`object`] is memory that guests can map; [`vdso`] is the
 //! guest's own vDSO; [`fs`] are files of the host; [`lockdown`] takes from this program what it doesn't need; [`clock`] and [`random`] are what their names say.
 
+pub mod answers;
 pub mod auxv;
 pub mod block;
 pub mod clock;

@@ -5,6 +5,7 @@
 #[path = "../../vdso/src/data.rs"]
 mod data;
 
+use crate::answers;
 use crate::object::Object;
 use crate::stub::{MapSource, MemOp};
 use abi::Result;
@@ -70,6 +71,7 @@ pub fn symbol(name: &str) -> Option<u64> {
 
 /// Sets what guests add to the host's clocks, ns: guest = host + offset, wrapping. Seen by every running guest at once.
 pub fn set_offsets(monotonic: i64, boottime: i64, realtime: i64) {
+    answers::set_offsets(monotonic, boottime, realtime);
     if let Some(shared) = SHARED.get() {
         // SAFETY: the data page stays mapped, and its fields are atomic.
         let data = unsafe { shared.data.as_ref() };
@@ -81,6 +83,7 @@ pub fn set_offsets(monotonic: i64, boottime: i64, realtime: i64) {
 
 /// Sets the time zone that gettimeofday(2) reports, as settimeofday(2) was told.
 pub fn set_timezone(minutes_west: i32, dst: i32) {
+    answers::set_timezone(minutes_west, dst);
     if let Some(shared) = SHARED.get() {
         // SAFETY: the data page stays mapped, and its fields are atomic.
         let data = unsafe { shared.data.as_ref() };
@@ -110,6 +113,7 @@ pub(crate) fn init(host: u64) -> Result<()> {
     // SAFETY: the page is mapped, and zeros are values of its atomics.
     let page = unsafe { data.as_ref() };
     page.clock_gettime.store(function("__vdso_clock_gettime"), Relaxed);
+    answers::set_clock_gettime(function("__vdso_clock_gettime"));
     page.clock_getres.store(function("__vdso_clock_getres"), Relaxed);
     SHARED.set(Shared { object, data }).map_err(|_| EBUSY)
 }

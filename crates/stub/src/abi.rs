@@ -3,7 +3,7 @@
 //! The kernel's `host` crate includes this same file. Every word of a window can be written by the guest at any time:
 //! the kernel reads a word once and checks it, and keeps nothing there that it relies on.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
 /// Where the stub's text lies. Guest addresses are below.
 pub const STUB_BASE: u64 = 0x7ff0_0000_0000;
@@ -32,6 +32,20 @@ pub const COPIES: usize = 8;
 pub const STACK_OFFSET: u64 = 0x8000;
 /// Bytes of a signal stack.
 pub const STACK_LEN: u64 = SLOT_LEN - STACK_OFFSET;
+
+/// Where the answers lie: a page of [`AnswerHead`], then records of [`Answers`]. The same memory in every stub, which none
+/// of them can write.
+pub const ANSWERS: u64 = 0x7ff2_0000_0000;
+/// How many records there are; number 0 is nobody's.
+pub const ANSWER_COUNT: usize = 0x1_0000;
+/// Bytes of head and records.
+pub const ANSWERS_LEN: u64 = 0x1000 + 64 * ANSWER_COUNT as u64;
+/// vCPUs whose queues the answers tell of.
+pub const ANSWER_CPUS: usize = 256;
+
+/// In [`Window::magic`], and nowhere else by accident: the window is the one that the GS base is at. The instruction that
+/// compares it has 32 bits for it.
+pub const MAGIC: i32 = -0x5a31_c6d9;
 
 /// Where the host's vDSO is moved if it lies below.
 pub const VDSO_HOME: u64 = 0x7ff8_0000_0000;
@@ -71,6 +85,8 @@ pub mod event {
     pub const OP_FAILED: u32 = 4;
     /// One of `copies` met memory that the guest cannot write.
     pub const COPY_FAILED: u32 = 5;
+    /// A system call through a patched site: there is no signal frame. The guest's registers are as after the instruction.
+    pub const FAST: u32 = 6;
 }
 
 /// Values of [`Window::command`]. Operations are done first.
@@ -99,8 +115,20 @@ pub mod command {
     pub const REVIVE: u32 = 10;
 }
 
+/// Values of [`Window::phase`]: how far a thread is on the fast way, for a signal handler that finds it there.
+pub mod phase {
+    /// Nothing is told to the kernel yet: the call can be made again.
+    pub const BEFORE: u32 = 1;
+    /// The kernel knows of the call.
+    pub const AFTER: u32 = 2;
+    /// The thread raises a trap to get a signal frame.
+    pub const TRAP: u32 = 3;
+    /// The same, to report the signal that it has postponed.
+    pub const POSTPONED: u32 = 4;
+}
+
 /// Operations in a batch.
-pub const OPS: usize = 64;
+pub const OPS: usize = 62;
 /// Descriptors in a batch.
 pub const FDS: usize = 16;
 
@@ -179,17 +207,83 @@ pub struct Window {
     pub copies: [[AtomicU64; 2]; COPIES],
     /// For a call that leaves the address space: its minor and major faults, and its largest resident set in KiB.
     pub usage: [AtomicU64; 3],
-    reserved: [AtomicU64; 1],
+    /// [`MAGIC`] once a guest may come the fast way.
+    pub magic: AtomicU64,
+    /// The fast way's stack pointer.
+    pub fast_stack: AtomicU64,
+    /// One of [`phase`], or 0.
+    pub phase: AtomicU32,
+    /// A signal found the thread in [`phase::AFTER`]. The kernel clears it when it gives the turn.
+    pub postponed: AtomicU32,
+    /// What is to be resumed takes a signal frame, though the call came without one.
+    pub full: AtomicU32,
+    /// The thread's record among the answers.
+    pub answers: AtomicU32,
+    /// Calls answered without the kernel.
+    pub answered: AtomicU64,
+    reserved: [AtomicU64; 10],
     /// Operations to do before the command.
     pub ops: [Op; OPS],
 }
 
 const _: () = assert!(size_of::<Window>() == DATA_OFFSET as usize);
 
+/// What the stub knows without asking: this, and for each thread a record.
+#[repr(C)]
+pub struct AnswerHead {
+    /// Whether anything is to be answered.
+    pub on: AtomicU32,
+    /// `struct timezone`.
+    pub minutes_west: AtomicU32,
+    /// `struct timezone`
+    pub dst: AtomicU32,
+    reserved: AtomicU32,
+    /// The host's `__vdso_clock_gettime`; 0 if there is none.
+    pub clock_gettime: AtomicU64,
+    /// What to add to the host's CLOCK_MONOTONIC, CLOCK_BOOTTIME and CLOCK_REALTIME, ns.
+    pub monotonic: AtomicI64,
+    /// See `monotonic`.
+    pub boottime: AtomicI64,
+    /// See `monotonic`.
+    pub realtime: AtomicI64,
+    /// Tasks that wait for each vCPU.
+    pub queued: [AtomicU32; ANSWER_CPUS],
+}
+
+const _: () = assert!(size_of::<AnswerHead>() <= 0x1000);
+
+/// What is known of a thread.
+#[repr(C, align(64))]
+pub struct Answers {
+    /// Whether the rest is valid.
+    pub on: AtomicU32,
+    /// getpid(2)
+    pub pid: AtomicU32,
+    /// gettid(2)
+    pub tid: AtomicU32,
+    /// getppid(2)
+    pub ppid: AtomicU32,
+    /// getpgrp(2)
+    pub pgrp: AtomicU32,
+    /// getuid(2)
+    pub uid: AtomicU32,
+    /// geteuid(2)
+    pub euid: AtomicU32,
+    /// getgid(2)
+    pub gid: AtomicU32,
+    /// getegid(2)
+    pub egid: AtomicU32,
+    /// The vCPU.
+    pub cpu: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Answers>() == 64);
+
 /// Most instructions of the filter.
 pub const FILTER_MAX: usize = 640;
 
-/// What the first process is told, as the one message on its control socket; the window's descriptor comes with it.
+/// What the first process is told, as the one message on its control socket; the descriptors of the window and of
+/// the answers come with it.
 #[repr(C)]
 pub struct Hello {
     /// Instructions in `listener`.
@@ -216,4 +310,6 @@ pub struct Answer {
     pub fork_site: u64,
     /// The instruction after the thread's clone.
     pub thread_site: u64,
+    /// Where patched sites go: the way back is in r11.
+    pub fast_entry: u64,
 }

@@ -87,6 +87,12 @@ pub fn guest(window: &Window, to_guest: bool) -> u64 {
     len - unsafe { stub_copy(to, from, len) }
 }
 
+/// Copies to guest memory. False where the guest may not write.
+pub fn out(addr: u64, bytes: &[u8]) -> bool {
+    // SAFETY: whatever the address is, it is the guest's memory; a fault ends the copy.
+    (unsafe { stub_copy(addr, bytes.as_ptr() as u64, bytes.len() as u64) }) == 0
+}
+
 /// Copies up to [`ARG_LEN`] bytes of guest memory to the beginning of the data area, as far as the guest may read them;
 /// the count.
 pub fn argument(window: &Window, addr: u64, len: u64) -> u64 {

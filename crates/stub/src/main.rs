@@ -3,15 +3,17 @@
 //! It runs guest code natively and turns whatever leaves it (a system call, a fault, the preempt signal) into an event
 //! for the kernel: a signal handler on a private stack copies the registers to the thread's window, hands over, does
 //! what the kernel orders, and returns to the guest. It has no data of its own: the window is found from the stack
-//! pointer, and everything it could be tricked into is bounded by its seccomp filter. See `abi` for the window,
+//! pointer or, by patched sites (`fast`), from the GS base, and everything it could be tricked into is bounded by its seccomp filter. See `abi` for the window,
 //! `sys` for the host calls, `start` for how the first process locks itself in; all others are forks of that one.
 #![no_std]
 #![no_main]
 
 #[expect(dead_code, reason = "the kernel uses the rest")]
 mod abi;
+mod answer;
 mod argument;
 mod copy;
+mod fast;
 mod relocate;
 mod start;
 mod sys;
@@ -20,6 +22,7 @@ use abi::{
     FDS, GIVE_WAY, SLOT_LEN, SLOTS, STACK_LEN, STACK_OFFSET, WINDOW_LEN, Window, command, event, turn,
 };
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use fast::Found;
 use sys::*;
 
 /// `siginfo_t`, the parts that are used.
@@ -50,6 +53,8 @@ pub struct UContext {
     sigmask: u64,
 }
 
+const RDI: usize = 8;
+const RSI: usize = 9;
 const RAX: usize = 13;
 const RIP: usize = 16;
 
@@ -62,8 +67,13 @@ fn window_of(address: u64) -> &'static Window {
 unsafe extern "C" fn handler(signal: i32, info: &SigInfo, context: &mut UContext) {
     let window = window_of(context as *const UContext as u64);
     let rip = context.gregs[RIP];
-    if rip >= abi::STUB_BASE && above_guest(signal, window, context) {
-        return;
+    let mut signal = signal;
+    if rip >= abi::STUB_BASE {
+        match above_guest(signal, window, context) {
+            Above::Guest => {}
+            Above::Done => return,
+            Above::Preempted => signal = abi::PREEMPT,
+        }
     }
     save(window, context);
     window.signal.store(signal as u32, Relaxed);
@@ -72,24 +82,59 @@ unsafe extern "C" fn handler(signal: i32, info: &SigInfo, context: &mut UContext
     window.syscall.store(info.syscall, Relaxed);
     window.arch.store(info.arch, Relaxed);
     window.event.store(event::SIGNAL, Relaxed);
-    argument::fetch(window, signal, info, context);
+    window.arg_len.store(0, Relaxed);
+    if signal == SIGSYS && info.arch == argument::AUDIT_ARCH_X86_64 {
+        argument::fetch(window, info.syscall, &context.gregs);
+    }
     serve(window, context);
 }
 
-/// Signals that are not the guest's business, though its code may have jumped there: true if dealt with.
-#[cold]
-fn above_guest(signal: i32, window: &Window, context: &mut UContext) -> bool {
+/// What a signal above guest memory was.
+enum Above {
+    /// The guest's, whose registers the context has.
+    Guest,
+    /// None of its business, and dealt with.
+    Done,
+    /// The kernel's, which wants the guest to stop.
+    Preempted,
+}
+
+/// Signals that meet the stub's code or the host's vDSO, though the guest's code may have jumped there.
+fn above_guest(signal: i32, window: &Window, context: &mut UContext) -> Above {
     let rip = context.gregs[RIP];
     if signal == SIGSYS {
-        return host_vdso_call(window, context);
+        return if host_vdso_call(window, context) { Above::Done } else { Above::Guest };
     }
-    if !matches!(signal, SIGSEGV | SIGBUS) || rip >= abi::STUB_BASE + abi::TEXT_LEN {
-        return false;
+    if matches!(signal, SIGSEGV | SIGBUS) && rip < abi::STUB_BASE + abi::TEXT_LEN {
+        // A fault of the stub itself, or of a guest that has jumped into it: only a copy's and a probe's are expected.
+        let Some(next) = copy::fixup(rip).or_else(|| fast::fixup(rip, context)) else { exit_group() };
+        context.gregs[RIP] = next;
+        return Above::Done;
     }
-    // A fault of the stub itself, or of a guest that has jumped into it: only a copy's is expected.
-    let Some(next) = copy::fixup(rip) else { exit_group() };
-    context.gregs[RIP] = next;
-    true
+    match fast::found(signal, window, context) {
+        Found::Guest => return Above::Guest,
+        Found::Later => return Above::Done,
+        Found::Trap => {
+            adopt(window, context);
+            carry_out(window, context);
+            if window.postponed.load(Relaxed) == 0 {
+                return Above::Done;
+            }
+        }
+        Found::Postponed => {}
+    }
+    window.postponed.store(0, Relaxed);
+    Above::Preempted
+}
+
+/// A call that came the fast way gets this signal frame for its own.
+fn adopt(window: &Window, context: &mut UContext) {
+    window.phase.store(0, Relaxed);
+    for (to, from) in context.gregs[..18].iter_mut().zip(&window.regs) {
+        *to = from.load(Relaxed);
+    }
+    window.frame.store(context as *const UContext as u64, Relaxed);
+    window.fpstate.store(context.fpstate, Relaxed);
 }
 
 /// The host's own vDSO falls back to a system call where the clock source needs one: that call is the host's to answer.
@@ -127,7 +172,9 @@ fn restore(window: &Window, context: &mut UContext) {
         window.fsgsbase.load(Relaxed) != 0,
         window.regs[abi::FS_BASE].load(Relaxed),
         window.regs[abi::GS_BASE].load(Relaxed),
+        window as *const Window as u64,
     );
+    fast::open(window);
 }
 
 /// Gives the turn to the kernel and waits until it gives it back.
@@ -176,8 +223,13 @@ fn look(window: &Window) -> bool {
 
 /// Hands over and does what the kernel orders, until it orders to return to the guest.
 fn serve(window: &Window, context: &mut UContext) {
+    handoff(window);
+    carry_out(window, context);
+}
+
+/// Does what the kernel orders, and hands over, until it orders to return to the guest.
+fn carry_out(window: &Window, context: &mut UContext) {
     loop {
-        handoff(window);
         let mut fds = [-1i32; FDS];
         let count = window.fd_count.load(Relaxed) as usize;
         if count != 0 {
@@ -186,6 +238,7 @@ fn serve(window: &Window, context: &mut UContext) {
         let command = window.command.load(Relaxed);
         if !operate(window, &fds) {
             close_all(&fds);
+            handoff(window);
             continue;
         }
         match command {
@@ -193,6 +246,7 @@ fn serve(window: &Window, context: &mut UContext) {
                 close_all(&fds);
                 if !copy::results(window) {
                     window.event.store(event::COPY_FAILED, Relaxed);
+                    handoff(window);
                     continue;
                 }
                 restore(window, context);
@@ -214,6 +268,7 @@ fn serve(window: &Window, context: &mut UContext) {
         if command != command::FORK || window.event.load(Relaxed) != event::READY {
             window.event.store(event::DONE, Relaxed);
         }
+        handoff(window);
     }
 }
 

@@ -121,7 +121,7 @@ const STACK_TOP: u64 = 0x7fff_ffff_f000;
 /// The signals that guest code can cause, and the one that stops it: SIGILL SIGTRAP SIGBUS SIGFPE SIGSEGV SIGSYS.
 const SIGNALS: [i32; 7] = [4, 5, 7, 8, 11, SIGSYS, abi::PREEMPT];
 
-/// The steps that can fail, in the order of [`Answer::step`]: receive, vDSO, window, stack, altstack, handlers, prctl,
+/// The steps that can fail, in the order of [`Answer::step`]: receive, vDSO, window, answers, stack, altstack, handlers, prctl,
 /// listener, filter.
 fn prepare(hello: &mut Hello, answer: &mut Answer) -> Result<i32, i64> {
     fn check(answer: &mut Answer, ret: i64) -> Result<i64, i64> {
@@ -137,6 +137,8 @@ fn prepare(hello: &mut Hello, answer: &mut Answer) -> Result<i32, i64> {
     answer.vdso = vdso.unwrap_or(0);
     check(answer, vdso.err().unwrap_or(0))?;
     check(answer, map_window(SLOTS, fds[0]))?;
+    let shared = syscall6(SYS_MMAP, abi::ANSWERS, abi::ANSWERS_LEN, 1, MAP_SHARED | MAP_FIXED, fds[1] as u64, 0);
+    check(answer, shared)?;
     close_all(&fds);
     check(answer, map_stack(SLOTS))?;
     let stack: [u64; 3] = [SLOTS + STACK_OFFSET, 0, STACK_LEN];
@@ -185,6 +187,7 @@ unsafe extern "C" fn start(stack: *const u64) -> ! {
         vdso: host_vdso(stack),
         fork_site: stub_fork_site as *const () as u64,
         thread_site: stub_thread_site as *const () as u64,
+        fast_entry: crate::fast::entry(),
         ..Answer::default()
     };
     own_text();

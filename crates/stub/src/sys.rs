@@ -1,6 +1,6 @@
 //! The host calls that the stub makes.
 
-use crate::abi::{CONTROL, FDS, turn};
+use crate::abi::{CONTROL, FDS, SLOTS, turn};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -30,6 +30,7 @@ pub const SYS_DUP3: u64 = 292;
 pub const SYS_GETCPU: u64 = 309;
 pub const SYS_SECCOMP: u64 = 317;
 
+pub const SIGTRAP: i32 = 5;
 pub const SIGBUS: i32 = 7;
 pub const SIGSEGV: i32 = 11;
 pub const SIGSYS: i32 = 31;
@@ -159,6 +160,8 @@ pub fn close_all(fds: &[i32; FDS]) {
 }
 
 /// FS and GS base.
+///
+/// A guest that has none of its own runs with its window as GS base, for the fast way, and does not hear of it.
 pub fn bases(by_instruction: bool) -> (u64, u64) {
     let (mut fs, mut gs) = (0u64, 0u64);
     if by_instruction {
@@ -170,13 +173,25 @@ pub fn bases(by_instruction: bool) -> (u64, u64) {
         syscall3(SYS_ARCH_PRCTL, ARCH_GET_FS, &raw mut fs as u64, 0);
         syscall3(SYS_ARCH_PRCTL, ARCH_GET_GS, &raw mut gs as u64, 0);
     }
-    (fs, gs)
+    (fs, if gs >> 32 == SLOTS >> 32 { 0 } else { gs })
 }
 
-/// Sets FS and GS base; the kernel has made them canonical.
-pub fn set_bases(by_instruction: bool, fs: u64, gs: u64) {
+/// FS base, if it can be had without a system call: the guest cannot change it without one either, else.
+pub fn fs_base(by_instruction: bool) -> Option<u64> {
+    let fs;
+    if !by_instruction {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { asm!("rdfsbase {}", out(reg) fs, options(nomem, nostack, preserves_flags)) };
+    Some(fs)
+}
+
+/// Sets FS and GS base; the kernel has made them canonical. `window` takes the place of a GS base that is not set.
+pub fn set_bases(by_instruction: bool, fs: u64, gs: u64, window: u64) {
+    let gs = if gs == 0 { window } else { gs };
     if by_instruction {
-        // SAFETY: as above; nothing in the stub uses FS or GS.
+        // SAFETY: as above; nothing in the stub uses FS, and GS only where it is known to be the window.
         unsafe { asm!("wrfsbase {fs}", "wrgsbase {gs}", fs = in(reg) fs, gs = in(reg) gs, options(nostack)) };
     } else {
         syscall3(SYS_ARCH_PRCTL, ARCH_SET_FS, fs, 0);

@@ -132,6 +132,7 @@ impl StubThread {
     /// end). ESRCH if the process is gone.
     pub fn fpstate(&mut self) -> Result<Vec<u8>> {
         let layout = LAYOUT.get().ok_or(ENOSYS)?;
+        self.framed()?;
         let mut image = vec![0; layout.extended];
         self.fp_read(&mut image)?;
         image[SW_RESERVED..LEGACY].copy_from_slice(&layout.initial[SW_RESERVED..LEGACY]);
@@ -144,13 +145,16 @@ impl StubThread {
     /// Replaces that state: a whole image, or 512 bytes of FXSAVE. EINVAL for one the processor would refuse.
     pub fn set_fpstate(&mut self, image: &[u8]) -> Result<()> {
         let image = LAYOUT.get().ok_or(ENOSYS)?.accept(image)?;
+        self.framed()?;
         self.fp_write(&image)
     }
 
     /// Puts that state to its initial values, as execve(2) does.
     pub fn reset_fpstate(&mut self) {
         // A process that is gone reports so at its next run.
-        if let Some(layout) = LAYOUT.get() {
+        if let Some(layout) = LAYOUT.get()
+            && self.framed().is_ok()
+        {
             let _ = self.fp_write(&layout.initial);
         }
     }

@@ -9,7 +9,8 @@
 
 #[path = "../../../stub/src/abi.rs"]
 #[expect(dead_code, reason = "the stub uses the rest")]
-mod abi;
+pub(crate) mod abi;
+mod count;
 mod filter;
 mod fp;
 mod notify;
@@ -25,11 +26,13 @@ pub(crate) mod used;
 mod window;
 pub(crate) mod zygote;
 
+pub use count::{Counts, counts};
 pub use op::{MapSource, MemOp};
 pub(crate) use process::reap_forever;
 pub use regs::{Regs, USER_CS, USER_DS, USER32_CS};
 pub use space::{AddressSpace, Footprint, Usage};
 pub use thread::StubThread;
+pub use zygote::fast_entry;
 pub(crate) use window::{Mapping, turn_kick};
 
 use ::abi::Errno;

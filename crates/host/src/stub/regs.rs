@@ -44,6 +44,8 @@ pub const USER_DS: u64 = 0x2b;
 /// What user code can set: CF PF AF ZF SF TF DF OF NT RF AC ID; and what is always set: bit 1 and IF.
 const EFLAGS_USER: u64 = 0x25_4dd5;
 const EFLAGS_FIXED: u64 = 0x202;
+/// TF: the processor traps after each instruction.
+const EFLAGS_TRAP: u64 = 0x100;
 
 // Indices in gregset_t.
 const CSGSFS: usize = 18;
@@ -91,6 +93,12 @@ impl Regs {
         self.ss = USER_DS;
         self.fs_base = canonical(self.fs_base);
         self.gs_base = canonical(self.gs_base);
+    }
+
+    /// Whether the guest cannot go on with these without a signal frame, if its FS and GS bases are `bases`.
+    #[inline]
+    pub(super) fn needs_frame(&self, bases: (u64, u64)) -> bool {
+        (self.fs_base, self.gs_base) != bases || self.cs != USER_CS || self.eflags & EFLAGS_TRAP != 0
     }
 
     #[inline]

@@ -1,6 +1,7 @@
 //! Running guest code: one handoff to the stub and back for each event.
 
 use super::abi::*;
+use super::count;
 use super::regs::{ERR, Regs, TRAPNO};
 use super::space::Usage;
 use super::thread::{Failure, Progress, StubThread};
@@ -28,6 +29,7 @@ impl StubThread {
     pub fn run(&mut self, cpu: &Cpu, wait: Wait, tick: &mut dyn FnMut() -> Wait) -> Event {
         let mut done = 0;
         self.usage = None;
+        self.mapping.get().full.store(0, Relaxed);
         if !self.deferred.is_empty() {
             match self.stage_deferred() {
                 Ok(before) => done = before,
@@ -36,7 +38,15 @@ impl StubThread {
             }
         }
         self.settle(cpu);
-        self.regs.store(self.mapping.get());
+        let window = self.mapping.get();
+        self.regs.store(window);
+        if self.light {
+            let full = self.regs.needs_frame(self.bases);
+            if full {
+                window.full.store(1, Relaxed);
+            }
+            self.light = !full && self.deferred.is_empty();
+        }
         loop {
             if self.space.is_dead() {
                 return Event::Dead;
@@ -60,7 +70,8 @@ impl StubThread {
                 self.copies = 0;
             }
             match event {
-                event::SIGNAL => {}
+                event::SIGNAL => self.light = false,
+                event::FAST => return self.fast(),
                 event::COPY_FAILED => return Event::CopyFailed,
                 event::OP_FAILED => match self.op_failure(done) {
                     Failure::Op(index, errno) => return Event::BatchFailed { index, errno },
@@ -72,7 +83,9 @@ impl StubThread {
             self.regs.orig_rax = !0;
             let frame = window.fpstate.load(Relaxed);
             self.fpstate = frame;
-            if window.signal.load(Relaxed) as i32 == PREEMPT {
+            let signal = window.signal.load(Relaxed) as i32;
+            self.count_answers();
+            if signal == PREEMPT {
                 if interrupting {
                     return Event::Interrupted;
                 }
@@ -81,6 +94,29 @@ impl StubThread {
                 continue;
             }
             return self.signal();
+        }
+    }
+
+    /// A system call that came the fast way.
+    fn fast(&mut self) -> Event {
+        let window = self.mapping.get();
+        self.regs.load(window);
+        self.regs.orig_rax = self.regs.rax;
+        self.light = true;
+        self.bases = (self.regs.fs_base, self.regs.gs_base);
+        self.argument = argument(window);
+        self.count_answers();
+        count::fast();
+        Event::Syscall { abi: SyscallAbi::X86_64 }
+    }
+
+    /// Counts what the stub has answered since the last look, as far as that makes sense.
+    #[inline]
+    fn count_answers(&mut self) {
+        let now = self.mapping.get().answered.load(Relaxed);
+        if now != self.answered {
+            count::answered(now.wrapping_sub(self.answered).min(u64::from(u32::MAX)));
+            self.answered = now;
         }
     }
 
@@ -99,6 +135,7 @@ impl StubThread {
                 };
                 syscall(&mut self.regs, abi, window.syscall.load(Relaxed), addr);
                 self.argument = argument(window);
+                count::trapped();
                 if LAST_CALLS.contains(&(self.regs.rax as libc::c_long)) {
                     self.usage = Some(usage(window));
                 }

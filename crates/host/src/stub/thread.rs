@@ -9,6 +9,7 @@ use super::regs::Regs;
 use super::space::{AddressSpace, Parked, ThreadEnd, Usage};
 use super::undertaker;
 use super::window::{Mapping, Woke};
+use crate::answers::Record;
 use crate::{clock, random, sys};
 use abi::errno::*;
 use abi::{Errno, Result};
@@ -54,6 +55,14 @@ pub struct StubThread {
     pub(super) newborn: Vec<Arc<Mapping>>,
     /// It has been told to unmap everything, and has not been heard of since.
     pub(super) emptying: bool,
+    /// The last event came the fast way: there is no signal frame.
+    pub(super) light: bool,
+    /// FS and GS base as they were then.
+    pub(super) bases: (u64, u64),
+    /// Which record of answers it has.
+    pub(super) record: u32,
+    /// How many answers it has counted.
+    pub(super) answered: u64,
 }
 
 /// Why an order was not carried out.
@@ -90,6 +99,28 @@ impl StubThread {
     /// The address space it runs in.
     pub fn address_space(&self) -> &Arc<AddressSpace> {
         &self.space
+    }
+
+    /// Has the stub answer for itself from `record`; true if it did not before.
+    #[inline]
+    pub fn answer_from(&mut self, record: &Record) -> bool {
+        let new = self.record != record.index();
+        if new {
+            self.record = record.index();
+            self.mapping.get().answers.store(self.record, Relaxed);
+        }
+        new
+    }
+
+    /// Sees to it that there is a signal frame. ESRCH.
+    pub(super) fn framed(&mut self) -> Result<()> {
+        if self.light {
+            let window = self.mapping.get();
+            (window.op_count.store(0, Relaxed), window.fd_count.store(0, Relaxed));
+            self.order(command::BATCH, 0).map_err(errno_of)?;
+            self.fpstate = self.mapping.get().fpstate.load(Relaxed);
+        }
+        Ok(())
     }
 
     /// Queues an operation that is done, in order, before the guest runs again, in the same handoff.
@@ -264,6 +295,7 @@ impl StubThread {
     /// Has the stub carry out a command other than to resume; its result. `done` operations came before those staged.
     pub(super) fn order(&mut self, command: u32, done: usize) -> Result<i64, Failure> {
         self.mapping.get().command.store(command, Relaxed);
+        self.light = false;
         if self.space.is_dead() {
             return Err(Failure::Dead);
         }
@@ -312,6 +344,7 @@ impl StubThread {
 
     /// A copy of the whole address space with a copy of this thread, as fork(2).
     pub fn fork(&mut self) -> Result<(Arc<AddressSpace>, StubThread)> {
+        self.framed()?;
         self.flush().map_err(errno_of)?;
         self.vacate_slots().map_err(errno_of)?;
         let Birth { socket, theirs, mapping, memory, nonce } = Birth::take()?;
@@ -355,6 +388,8 @@ impl StubThread {
             copies: 0,
             newborn: Vec::new(),
             emptying: false,
+            record: 0,
+            answered: 0,
             ..*self
         };
         child.make_copier()?;
@@ -363,6 +398,7 @@ impl StubThread {
 
     /// Another thread in the same address space, with a copy of this one's registers.
     pub fn spawn(&mut self) -> Result<StubThread> {
+        self.framed()?;
         self.flush().map_err(errno_of)?;
         let parked = match self.space.take_parked() {
             Some(parked) => {
@@ -392,6 +428,8 @@ impl StubThread {
             copies: 0,
             newborn: Vec::new(),
             emptying: false,
+            record: 0,
+            answered: 0,
             ..*self
         })
     }
@@ -555,6 +593,9 @@ pub(super) fn errno_of(failure: Failure) -> Errno {
 /// What a new window says before its thread first looks at it.
 pub(super) fn introduce(from: &Window, to: &Window, spin: bool) {
     to.copy_count.store(0, Relaxed);
+    to.answers.store(0, Relaxed);
+    to.answered.store(0, Relaxed);
+    to.phase.store(0, Relaxed);
     to.vdso.store(from.vdso.load(Relaxed), Relaxed);
     to.vdso_end.store(from.vdso_end.load(Relaxed), Relaxed);
     to.fsgsbase.store(from.fsgsbase.load(Relaxed), Relaxed);

@@ -106,6 +106,8 @@ impl Mapping {
     pub(super) fn release(&self, spin: bool) {
         let window = self.get();
         window.spin.store(if spin { stub_looks() } else { 0 }, Relaxed);
+        // Whatever was sent before is overtaken.
+        window.postponed.store(0, Relaxed);
         window.turn.store(0, SeqCst);
         if window.stub_waits.load(SeqCst) != 0 {
             futex_wake(&window.turn, true);

@@ -28,6 +28,15 @@ static ZYGOTE: Mutex<Option<StubThread>> = Mutex::new(None);
 static POOL: Mutex<VecDeque<StubThread>> = Mutex::new(VecDeque::new());
 static POOL_WANTS: Condvar = Condvar::new();
 
+/// Where patched sites go.
+static FAST_ENTRY: OnceLock<u64> = OnceLock::new();
+
+/// Where in every stub a patched site goes, with the address after its instruction in r11. None before the machine is
+/// initialised.
+pub fn fast_entry() -> Option<u64> {
+    FAST_ENTRY.get().copied()
+}
+
 /// How long the first stub may take to start, ns.
 const START_NS: u64 = 10_000_000_000;
 
@@ -148,10 +157,12 @@ pub(crate) fn start() -> std::result::Result<(), String> {
     window.nonce.store(u64::from_ne_bytes(nonce), Relaxed);
     let pid = spawn(image.as_raw_fd(), theirs.as_raw_fd()).map_err(|e| failed("fork", e))?;
     drop(theirs);
+    let answers = crate::answers::init().map_err(|e| failed("the answers' memory", e))?;
     let hello = hello();
     // SAFETY: Hello is integers without padding.
     let bytes = unsafe { std::slice::from_raw_parts((&raw const *hello).cast::<u8>(), size_of::<Hello>()) };
-    sys::send_fds(&socket, bytes, &[memory.as_raw_fd()]).map_err(|e| failed("control socket", e))?;
+    sys::send_fds(&socket, bytes, &[memory.as_raw_fd(), answers.as_raw_fd()])
+        .map_err(|e| failed("control socket", e))?;
     drop(memory);
     let (answer, listener) = answer(&socket)?;
     let listener = Listener { fd: listener, fork_site: answer.fork_site, thread_site: answer.thread_site };
@@ -160,6 +171,7 @@ pub(crate) fn start() -> std::result::Result<(), String> {
     }
     let notary = std::thread::Builder::new().name("ruml-notary".into()).spawn(notify::answer_forever);
     notary.map_err(|e| failed("a host thread", e))?;
+    FAST_ENTRY.get_or_init(|| answer.fast_entry);
     window.vdso.store(answer.vdso, Relaxed);
     window.vdso_end.store(if answer.vdso == 0 { 0 } else { answer.vdso + vdso::host_len() }, Relaxed);
     vdso::init(answer.vdso).map_err(|e| failed("the vDSO's memory", e))?;
@@ -190,6 +202,10 @@ pub(crate) fn start() -> std::result::Result<(), String> {
         copies: 0,
         newborn: Vec::new(),
         emptying: false,
+        light: false,
+        bases: (0, 0),
+        record: 0,
+        answered: 0,
     };
     thread.make_copier().map_err(|e| failed("a thread for copies", e))?;
     thread.fp_learn().map_err(|e| failed("the signal frame's vector state", e))?;
@@ -228,6 +244,7 @@ fn answer(socket: &OwnedFd) -> std::result::Result<(Answer, OwnedFd), String> {
             "control socket",
             "the vDSO (is CONFIG_MSEAL_SYSTEM_MAPPINGS set?)",
             "window",
+            "answers",
             "signal stack",
             "sigaltstack",
             "rt_sigaction",
