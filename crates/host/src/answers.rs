@@ -10,7 +10,7 @@ use abi::errno::*;
 use parking_lot::Mutex;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// The object, and where this program has it.
@@ -25,6 +25,7 @@ unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
+static ON: AtomicBool = AtomicBool::new(true);
 static SHARED: OnceLock<Shared> = OnceLock::new();
 
 /// Numbers that were used and are free, and the next that was not.
@@ -51,7 +52,7 @@ pub(crate) fn init() -> Result<Arc<OwnedFd>> {
     let records = unsafe { head.cast::<u8>().add(0x1000).cast::<Answers>() };
     let readonly = object.readonly_fd()?;
     SHARED.set(Shared { object, head, records }).map_err(|_| EBUSY)?;
-    enable(true);
+    enable(ON.load(Relaxed));
     Ok(readonly)
 }
 
@@ -62,6 +63,7 @@ fn head() -> Option<&'static AnswerHead> {
 
 /// Whether anything is answered: not while every call is to be seen by the kernel.
 pub fn enable(on: bool) {
+    ON.store(on, Relaxed);
     if let Some(head) = head() {
         head.on.store(u32::from(on), Relaxed);
     }

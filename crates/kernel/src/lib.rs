@@ -9,6 +9,7 @@ pub mod block;
 pub mod boot;
 pub mod char;
 pub mod event;
+pub mod fastpath;
 pub mod fs;
 pub mod ipc;
 pub mod mm;

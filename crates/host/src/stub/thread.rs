@@ -96,6 +96,12 @@ impl StubThread {
         &mut self.regs
     }
 
+    /// Whether its last system call came without a signal.
+    #[inline]
+    pub fn came_fast(&self) -> bool {
+        self.light
+    }
+
     /// The address space it runs in.
     pub fn address_space(&self) -> &Arc<AddressSpace> {
         &self.space

@@ -13,6 +13,7 @@ use host::stub::{MapSource, MemOp, TASK_SIZE};
 
 use super::vma::{Backing, MappedFile, SharedAnon, VmFlags, Vma};
 use super::{Changes, MAX_MAP_COUNT, MMAP_MIN_ADDR, MmInner, overcommit};
+use crate::fastpath;
 use crate::task::current;
 use crate::vfs::{Fd, File, FileMode, Mapping, MmapRequest, MountFlags};
 
@@ -104,7 +105,18 @@ fn do_mmap(mut r: Request, file: Option<Arc<File>>) -> Result<u64> {
     if r.flags & MAP_LOCKED != 0 {
         flags |= VmFlags::LOCKED;
     }
-    current().mm()?.change(|inner, changes| place(inner, changes, &r, flags, backing, source))
+    let text = flags & (VmFlags::EXEC | VmFlags::WRITE | VmFlags::MAYSHARE) == VmFlags::EXEC;
+    let copy = match &backing {
+        Backing::File(mapped) if text => fastpath::of_file(&mapped.file, r.offset, r.len),
+        _ => None,
+    };
+    current().mm()?.change(|inner, changes| {
+        let addr = place(inner, changes, &r, flags, backing, source)?;
+        if let Some(copy) = &copy {
+            changes.patch(inner, addr, copy);
+        }
+        Ok(addr)
+    })
 }
 
 /// The VMA flags and the backing of a file mapping, which the file may refuse.
@@ -153,20 +165,20 @@ fn map_file(r: &Request, file: Arc<File>, flags: &mut VmFlags) -> Result<(Backin
     Ok(match file.ops.mmap(&file, request)? {
         Mapping::Object(fd) => {
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
-            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: None })), source)
+            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: None, patched: None })), source)
         }
         Mapping::Paged(fd, pager) => {
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
-            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: Some(pager) })), source)
+            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: Some(pager), patched: None })), source)
         }
         Mapping::ReadOnly(fd) => {
             flags.remove(VmFlags::MAYWRITE | VmFlags::SHARED);
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
-            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: None })), source)
+            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: None, patched: None })), source)
         }
         Mapping::Anonymous if shared => shared_anon(r.len)?,
         Mapping::Anonymous => {
-            (Backing::File(Arc::new(MappedFile { file, fd: None, pager: None })), MapSource::Anonymous)
+            (Backing::File(Arc::new(MappedFile { file, fd: None, pager: None, patched: None })), MapSource::Anonymous)
         }
     })
 }

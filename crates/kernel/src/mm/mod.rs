@@ -6,6 +6,7 @@
 //! - `fault.rs`: page faults and growing stacks. `paged.rs`: mapped files that are only partly in memory.
 //! - `access.rs`: the kernel's own copies. `remote.rs`: other processes'.
 //! - `filemap/`: the page cache of files on disks.
+//! - `patch.rs`: text that is mapped from a patched copy (see `fastpath`).
 //! - `overcommit.rs`, `account.rs`, `oom.rs`: how much memory there is. `shm.rs`: System V. `info.rs`: what /proc shows.
 //!
 //! Lock: `mmap_lock`, a sleeping lock a mm, over VMAs and layout. Files are asked to map before it is taken, and let go
@@ -31,6 +32,7 @@ pub mod msync;
 pub mod oom;
 pub mod overcommit;
 pub mod paged;
+mod patch;
 pub mod remote;
 pub mod shm;
 pub mod vma;
@@ -181,6 +183,7 @@ impl Changes {
         new: impl IntoIterator<Item = Vma>,
         ops: impl IntoIterator<Item = MemOp>,
     ) {
+        self.unpatch(inner, (start, end), true);
         let old = inner.vmas.remove(start, end);
         for vma in new {
             inner.vmas.insert(vma);
@@ -198,6 +201,14 @@ impl Changes {
         edit: impl Fn(&mut Vma),
         ops: impl IntoIterator<Item = MemOp>,
     ) {
+        let becomes_writable = |vma: &Vma| {
+            let mut after = vma.clone();
+            edit(&mut after);
+            after.flags.contains(VmFlags::WRITE)
+        };
+        if inner.vmas.overlapping(start, end).any(|vma| vma.patched().is_some() && becomes_writable(vma)) {
+            self.unpatch(inner, (start, end), false);
+        }
         let old = inner.vmas.remove(start, end);
         for mut vma in old.iter().cloned() {
             edit(&mut vma);

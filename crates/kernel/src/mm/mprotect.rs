@@ -109,6 +109,9 @@ fn protect(
             inner,
             (from, to),
             |vma| {
+                if (vma.flags | new).contains(VmFlags::WRITE) {
+                    vma.flags |= VmFlags::WRITTEN;
+                }
                 vma.flags = (vma.flags - (VmFlags::READ | VmFlags::WRITE | VmFlags::EXEC)) | new;
                 if accounted.iter().any(|r| r.0 <= vma.start && vma.end <= r.1) {
                     vma.flags |= VmFlags::ACCOUNT;

@@ -51,6 +51,7 @@ pub fn mremap(old: u64, old_len: u64, new_len: u64, flags: u32, new: u64) -> Res
 }
 
 fn remap(inner: &mut MmInner, changes: &mut Changes, r: Request) -> Result<u64> {
+    changes.unpatch(inner, (r.old, r.old + r.old_len.max(PAGE_SIZE)), false);
     let vma = inner.vmas.find(r.old).cloned().ok_or(EFAULT)?;
     let moves = r.flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) != 0;
     if !moves && r.old_len >= r.new_len {

@@ -14,6 +14,7 @@ use host::object::Object;
 
 use super::paged::Pager;
 use super::shm::ShmAttach;
+use crate::fastpath::Patched;
 use crate::vfs::File;
 
 /// Pages below a downward growing stack that stay free: Linux's `stack_guard_gap`.
@@ -67,6 +68,8 @@ bitflags::bitflags! {
         const NOHUGEPAGE = 0x4000_0000;
         /// MADV_MERGEABLE
         const MERGEABLE = 0x8000_0000;
+        /// It could be written once: a private mapping may hold other bytes than the file. No flag of Linux.
+        const WRITTEN = 1 << 48;
     }
 }
 
@@ -99,6 +102,8 @@ pub struct MappedFile {
     pub fd: Option<Arc<OwnedFd>>,
     /// Brings in the object's pages, where it doesn't hold all of them from the start.
     pub pager: Option<Arc<dyn Pager>>,
+    /// The copy of the text that is mapped instead, and what this would be without.
+    pub patched: Option<(Arc<Patched>, Arc<MappedFile>)>,
 }
 
 /// Shared anonymous memory.
@@ -129,7 +134,10 @@ impl Backing {
         match (self, other) {
             (Backing::Anonymous, Backing::Anonymous) => true,
             (Backing::SharedAnon(a), Backing::SharedAnon(b)) => Arc::ptr_eq(a, b),
-            (Backing::File(a), Backing::File(b)) => Arc::ptr_eq(&a.file, &b.file),
+            (Backing::File(a), Backing::File(b)) => {
+                let copy = |mapped: &MappedFile| mapped.patched.as_ref().map(|(copy, _)| Arc::as_ptr(copy));
+                Arc::ptr_eq(&a.file, &b.file) && copy(a) == copy(b)
+            }
             (Backing::Shm(a), Backing::Shm(b)) => a.same(b),
             _ => false,
         }
@@ -169,6 +177,32 @@ impl Vma {
             Backing::File(mapped) => Some(&mapped.file),
             _ => None,
         }
+    }
+
+    /// The patched copy that is mapped instead of the file.
+    pub fn patched(&self) -> Option<&Arc<Patched>> {
+        match &self.backing {
+            Backing::File(mapped) => mapped.patched.as_ref().map(|(copy, _)| copy),
+            _ => None,
+        }
+    }
+
+    /// The same with the file itself mapped.
+    pub fn plain(&self) -> Vma {
+        let plain = match &self.backing {
+            Backing::File(mapped) => mapped.patched.as_ref().map(|(_, plain)| Backing::File(plain.clone())),
+            _ => None,
+        };
+        Vma { backing: plain.unwrap_or_else(|| self.backing.clone()), ..self.clone() }
+    }
+
+    /// The same with a copy of the file's text mapped.
+    pub fn with_copy(&self, copy: Arc<Patched>) -> Vma {
+        let plain = self.plain();
+        let Backing::File(mapped) = &plain.backing else { return plain };
+        let (file, fd) = (mapped.file.clone(), Some(copy.fd.clone()));
+        let backing = MappedFile { file, fd, pager: None, patched: Some((copy, mapped.clone())) };
+        Vma { backing: Backing::File(Arc::new(backing)), ..plain }
     }
 
     /// The part from `start` to `end`, which lie in it.

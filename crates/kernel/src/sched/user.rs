@@ -61,6 +61,10 @@ pub fn run_user(task: &Task) -> Event {
             }
         };
         mm::send_late(task, stub);
+        if stub.answer_from(&task.answers) {
+            task.publish();
+        }
+        task.answers.set_cpu(vcpu.id as u32);
         vcpu.enter_user(started);
         let event = stub.run(&vcpu.cpu, plan(started), &mut tick);
         if let Event::Syscall { .. } = event {

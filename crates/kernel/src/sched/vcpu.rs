@@ -197,7 +197,7 @@ impl Vcpu {
         }
         let mut queue = victim.queue.lock();
         let task = queue.pop(self.id);
-        victim.queued.store(queue.len(), Ordering::SeqCst);
+        victim.set_queued(queue.len());
         task
     }
 
@@ -254,7 +254,13 @@ impl Vcpu {
     fn push(&self, task: Arc<Task>) {
         let mut queue = self.queue.lock();
         queue.push(task);
-        self.queued.store(queue.len(), Ordering::SeqCst);
+        self.set_queued(queue.len());
+    }
+
+    /// Notes the length of its queue, which is locked.
+    fn set_queued(&self, len: usize) {
+        self.queued.store(len, Ordering::SeqCst);
+        host::answers::set_queued(self.id, len);
     }
 
     /// Whether somebody in the queue should run instead of `task`.

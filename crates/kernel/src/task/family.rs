@@ -123,6 +123,7 @@ pub fn forget_children(
         send_pdeath(&child, news);
         let Some((reaper, tid)) = &reaper else {
             child.link.lock().parent = std::sync::Weak::new();
+            child.publish();
             continue;
         };
         child.link.lock().parent_tid = *tid;

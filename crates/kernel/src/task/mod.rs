@@ -136,6 +136,10 @@ pub struct Task {
     pub io: IoCount,
     /// Its place among its real user's tasks, RLIMIT_NPROC; given back when it is reaped.
     nproc: SpinLock<Option<user::NprocCharge>>,
+    /// System calls that came by a signal, see [`crate::fastpath`].
+    pub(crate) traps: AtomicU64,
+    /// What its stub answers without asking.
+    pub(crate) answers: host::answers::Record,
 }
 
 /// A thread's own signal state.
@@ -233,6 +237,8 @@ impl Task {
             mce_kill: AtomicU32::new(prctl::MCE_KILL_DEFAULT),
             io: IoCount::default(),
             nproc: SpinLock::new(rank::TASK, None),
+            traps: AtomicU64::new(0),
+            answers: host::answers::Record::new(),
         })
     }
 
@@ -349,6 +355,7 @@ impl Task {
         {
             charge.set_uid(uid);
         }
+        self.publish();
     }
 
     /// Name, up to 15 bytes.
@@ -365,6 +372,11 @@ impl Task {
     /// Runs `f` on the registers of the stopped guest thread. Only the task itself may ask, outside its guest program.
     pub fn with_regs<R>(&self, f: impl FnOnce(&mut Regs) -> R) -> Result<R> {
         Ok(f(self.user.lock().as_mut().ok_or(ESRCH)?.regs_mut()))
+    }
+
+    /// The same with the stub thread.
+    pub fn with_stub<R>(&self, f: impl FnOnce(&mut StubThread) -> R) -> Result<R> {
+        Ok(f(self.user.lock().as_mut().ok_or(ESRCH)?))
     }
 
     pub(crate) fn take_fiber(&self) -> Option<Fiber> {

@@ -187,6 +187,7 @@ impl Tasklist {
         let old = core::mem::replace(&mut process.link.lock().pgrp, pgrp);
         self.groups.remove(old, process.tgid);
         self.groups.add(pgrp, process);
+        process.publish();
     }
 
     /// Makes a process the leader of a new session, with a group of its own.
@@ -222,6 +223,7 @@ impl Tasklist {
             old.link.lock().children.retain(|c| !Arc::ptr_eq(c, child));
         }
         parent.link.lock().children.push(child.clone());
+        child.publish();
     }
 }
 

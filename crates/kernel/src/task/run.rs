@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use host::stub::{Event, SyscallAbi};
 
 use super::{Task, exit};
-use crate::{mm, sched, signal, syscall, time};
+use crate::{fastpath, mm, sched, signal, syscall, time};
 
 /// The body of a user task's fiber: runs the guest until the thread exits.
 ///
@@ -36,8 +36,15 @@ fn user_loop(task: &Arc<Task>) {
         }
         match event {
             Event::Syscall { abi } => handle_syscall(task, abi),
-            Event::Fault(fault) => mm::handle_fault(task, &fault),
-            Event::Interrupted => time::run_cpu_timers(task),
+            Event::Fault(mut fault) => {
+                if !fastpath::where_it_is(task, Some(&mut fault)) {
+                    mm::handle_fault(task, &fault);
+                }
+            }
+            Event::Interrupted => {
+                fastpath::where_it_is(task, None);
+                time::run_cpu_timers(task);
+            }
             Event::BatchFailed { index, errno } => mm::batch_failed(task, index, errno),
             Event::CopyFailed => {
                 let _ = task.with_regs(|r| r.rax = abi::errno::EFAULT.to_rax());
@@ -53,10 +60,15 @@ fn user_loop(task: &Arc<Task>) {
 }
 
 fn handle_syscall(task: &Arc<Task>, abi: SyscallAbi) {
-    let Ok((number, args)) = task.with_regs(|r| (r.orig_rax, [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]))
-    else {
+    let Ok((number, args, fast)) = task.with_stub(|stub| {
+        let r = stub.regs();
+        (r.orig_rax, [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9], stub.came_fast())
+    }) else {
         return;
     };
+    if abi == SyscallAbi::X86_64 && !fast {
+        fastpath::trapped(task);
+    }
     let result = match abi {
         SyscallAbi::X86_64 => syscall::dispatch(task, number, &args),
         SyscallAbi::I386 => Err(abi::errno::ENOSYS),

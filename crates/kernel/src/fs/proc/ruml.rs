@@ -1,4 +1,5 @@
-//! /proc/ruml: what only this kernel tells: syscalls that were asked for and aren't there, and all threads.
+//! /proc/ruml: what only this kernel tells: syscalls that were asked for and aren't there, all threads, and how system
+//! calls come in.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use crate::fs::kernfs::{Tree, dir, text};
 use crate::syscall::unimplemented_counts;
 
 pub(super) fn tree() -> Arc<Tree> {
-    dir("ruml", [text("tasks", tasks), text("unimplemented", unimplemented)])
+    dir("ruml", [text("tasks", tasks), text("unimplemented", unimplemented), text("fastpath", crate::fastpath::report)])
 }
 
 /// All threads with the state that the scheduler has of them.

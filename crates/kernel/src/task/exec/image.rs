@@ -9,6 +9,7 @@ use abi::prctl::{ADDR_NO_RANDOMIZE, READ_IMPLIES_EXEC};
 use abi::resource::RLIMIT_STACK;
 use host::stub::{MapSource, MemOp, TASK_SIZE};
 
+use crate::fastpath;
 use crate::mm::vma::{MappedFile, STACK_GUARD_GAP};
 use crate::mm::{Backing, ExeFile, MmInner, VmFlags, Vma};
 use crate::task::current;
@@ -211,8 +212,14 @@ impl Image {
             }
             _ => return Err(EACCES),
         };
-        let backing = Backing::File(Arc::new(MappedFile { file: file.clone(), fd: Some(fd.clone()), pager }));
+        let mapped = MappedFile { file: file.clone(), fd: Some(fd.clone()), pager, patched: None };
+        let backing = Backing::File(Arc::new(mapped));
+        let text = prot & (PROT_WRITE | PROT_EXEC) == PROT_EXEC;
+        let copy = if text { fastpath::of_file(file, offset, len) } else { None };
         self.map(start, end, VmFlags::from_prot(prot), backing, offset, MapSource::Object { fd, offset });
+        if let Some(copy) = copy {
+            self.ops.extend(self.inner.patch(start, &copy));
+        }
         Ok(())
     }
 

@@ -1,0 +1,89 @@
+//! Text that is mapped from a patched copy, see [`crate::fastpath`], and the slots that belong to it.
+//!
+//! The VMA stays the file's. Slots are in no VMA: nobody sees them, and whatever is mapped in their place takes it, with
+//! the text going back to the file's bytes first. The same happens before text is moved, cut or made writable.
+
+use std::sync::Arc;
+
+use host::stub::{MapSource, MemOp, TASK_SIZE};
+
+use super::{Backing, Changes, MmInner, Undo, Vma};
+use crate::fastpath::{Patched, SHADOW, slots_of};
+
+/// The farthest that slots reach above the text that they belong to: no more than the text is long.
+const REACH: u64 = SHADOW + (32 << 20);
+
+impl MmInner {
+    /// Notes that `vma`, which is mapped as the file has it, gets the copy; the operations that do it. None where the
+    /// copy does not fit, or something is where its slots would be.
+    fn plan_patch(&self, vma: &Vma, patched: &Arc<Patched>) -> Option<(Vma, [MemOp; 2])> {
+        let fits = vma.offset >= patched.start && vma.offset + vma.len() <= patched.end;
+        let (start, end) = slots_of(vma, patched)?;
+        if !fits || end > TASK_SIZE || !self.vmas.is_free(start, end) {
+            return None;
+        }
+        let map = |addr, len, offset| MemOp::Map {
+            addr,
+            len,
+            prot: abi::mm::PROT_READ | abi::mm::PROT_EXEC,
+            shared: false,
+            noreserve: true,
+            populate: false,
+            source: MapSource::Object { fd: patched.fd.clone(), offset },
+        };
+        let ops = [map(start, end - start, patched.slots.0), map(vma.start, vma.len(), vma.offset)];
+        Some((vma.with_copy(patched.clone()), ops))
+    }
+
+    /// Replaces text that a new program has just mapped at `start` by its copy; the operations that do it.
+    pub fn patch(&mut self, start: u64, patched: &Arc<Patched>) -> Vec<MemOp> {
+        let Some(vma) = self.vmas.find(start).cloned() else { return Vec::new() };
+        let Some((new, ops)) = self.plan_patch(&vma, patched) else { return Vec::new() };
+        self.vmas.remove(vma.start, vma.end);
+        self.vmas.insert(new);
+        ops.into()
+    }
+}
+
+impl Changes {
+    /// Maps the copy instead of the file that is mapped at `start`, where that can be.
+    pub fn patch(&mut self, inner: &mut MmInner, start: u64, patched: &Arc<Patched>) {
+        let Some(vma) = inner.vmas.find(start).cloned() else { return };
+        if let Some((new, ops)) = inner.plan_patch(&vma, patched) {
+            self.swap(inner, &vma, new, ops);
+        }
+    }
+
+    fn swap(&mut self, inner: &mut MmInner, vma: &Vma, new: Vma, ops: impl IntoIterator<Item = MemOp>) {
+        let old = inner.vmas.remove(vma.start, vma.end);
+        inner.vmas.insert(new);
+        let before = self.ops.len();
+        self.ops.extend(ops);
+        let ops = self.ops.len() - before;
+        self.undo.push(Undo { start: vma.start, end: vma.end, old, ops, brk: None });
+    }
+
+    /// Before `range` changes: text in it, and text whose slots are in it, goes back to the file's. What goes as a
+    /// whole (`gone`) need not.
+    pub(super) fn unpatch(&mut self, inner: &mut MmInner, (start, end): (u64, u64), gone: bool) {
+        let own = inner.vmas.overlapping(start, end).filter(|vma| {
+            let whole = gone && start <= vma.start && vma.end <= end;
+            vma.patched().is_some() && !whole
+        });
+        let below = (start.saturating_sub(REACH), end.saturating_sub(SHADOW));
+        let shadowed = inner.vmas.overlapping(below.0, below.1.max(below.0 + 1)).filter(|vma| {
+            let slots = vma.patched().and_then(|patched| slots_of(vma, patched));
+            slots.is_some_and(|(from, to)| from < end && start < to)
+        });
+        let mut all: Vec<Vma> = own.chain(shadowed).cloned().collect();
+        all.dedup_by_key(|vma| vma.start);
+        for vma in all {
+            let plain = vma.plain();
+            let Backing::File(mapped) = &plain.backing else { continue };
+            let Some(fd) = mapped.fd.clone() else { continue };
+            let source = MapSource::Object { fd, offset: vma.offset };
+            let ops = plain.map_ops(source, false);
+            self.swap(inner, &vma, plain, ops);
+        }
+    }
+}
