@@ -6,7 +6,9 @@
  * As process 1 (the init of a UML) it powers the machine off at its end. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +37,22 @@ static void die(const char *what) {
 #define LOOP(n, ...) double t0 = now(); for (long i = 0; i < (n); i++) { __VA_ARGS__; } return (now() - t0) / (n)
 
 static double getppid_(void) { LOOP(100000, syscall(SYS_getppid)); }
+static double getpid_(void) { LOOP(100000, syscall(SYS_getpid)); }
+static double clocksys(void) { struct timespec t; LOOP(100000, syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t)); }
+static double getpgid_(void) { LOOP(100000, syscall(SYS_getpgid, 0)); }
+static double getfd(void) { LOOP(100000, fcntl(0, F_GETFD)); }
+static double byte(const char *name, int flags) {
+  char c = 0;
+  int fd = open(name, flags);
+  if (fd < 0) die(name);
+  double t0 = now();
+  for (long i = 0; i < 100000; i++) if ((flags == O_RDONLY ? read(fd, &c, 1) : write(fd, &c, 1)) != 1) die(name);
+  double t = (now() - t0) / 100000;
+  close(fd);
+  return t;
+}
+static double readzero(void) { return byte("/dev/zero", O_RDONLY); }
+static double writenull(void) { return byte("/dev/null", O_WRONLY); }
 static double clock_(void) { struct timespec t; LOOP(200000, clock_gettime(CLOCK_MONOTONIC, &t)); }
 static double fork_(void) { LOOP(300, pid_t p = fork(); if (!p) _exit(0); if (p < 0) die("fork"); waitpid(p, 0, 0)); }
 static double vforkexec(void) {
@@ -135,6 +153,65 @@ static double read4k(void) {
   close(fd);
   return t;
 }
+static double block(long size, int writes) {
+  static char b[65536];
+  int fd = cached(64);
+  double t0 = now();
+  for (long i = 0; i < 10000; i++)
+    if ((writes ? pwrite(fd, b, size, (i & 15) * PG) : pread(fd, b, size, (i & 15) * PG)) != size) die("block");
+  double t = (now() - t0) / 10000;
+  close(fd);
+  return t;
+}
+static double read64k(void) { return block(65536, 0); }
+static double write4k(void) { return block(PG, 1); }
+static double create(void) {
+  char name[64];
+  sprintf(name, "/tmp/bench.create.%d", getpid());
+  LOOP(5000, int fd = open(name, O_CREAT | O_EXCL | O_WRONLY, 0600); if (fd < 0) die(name); close(fd); unlink(name));
+}
+static volatile int turn __attribute__((aligned(64)));
+#define TURNS 10000
+static void take_turns(int mine) {
+  for (int i = 0; i < TURNS; i++) {
+    while (turn != mine) syscall(SYS_futex, &turn, FUTEX_WAIT_PRIVATE, !mine, 0, 0, 0);
+    turn = !mine;
+    syscall(SYS_futex, &turn, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+  }
+}
+static void *other(void *a) { take_turns(1); return a; }
+static double futex_(void) {
+  pthread_t t;
+  turn = 0;
+  double t0 = now();
+  if (pthread_create(&t, 0, other, 0)) die("thread");
+  take_turns(0);
+  pthread_join(t, 0);
+  return (now() - t0) / TURNS;
+}
+static double unix_(void) {
+  int s[2];
+  char c = 0;
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, s)) die("socketpair");
+  pid_t p = fork();
+  if (!p) {
+    close(s[0]);
+    while (read(s[1], &c, 1) == 1) if (write(s[1], &c, 1) != 1) break;
+    _exit(0);
+  }
+  close(s[1]);
+  double t0 = now();
+  for (int i = 0; i < 5000; i++) if (write(s[0], &c, 1) != 1 || read(s[0], &c, 1) != 1) die("unix");
+  double t = (now() - t0) / 5000;
+  close(s[0]), waitpid(p, 0, 0);
+  return t;
+}
+static void nothing(int sig) { (void)sig; }
+static double sigself(void) {
+  signal(SIGUSR1, nothing);
+  pid_t me = getpid();
+  LOOP(20000, kill(me, SIGUSR1));
+}
 static double openclose(void) { LOOP(10000, close(open("/etc/passwd", O_RDONLY))); }
 static double stat_(void) { struct stat s; LOOP(20000, stat("/etc/passwd", &s)); }
 static void *noop(void *a) { return a; }
@@ -157,8 +234,10 @@ static double cpu2(void) {
 
 static const struct { const char *name; double (*run)(void); } rows[] = {
   {"fork", fork_}, {"vforkexec", vforkexec}, {"shtrue", shtrue}, {"loop200", loop200}, {"anon", anon}, {"filemap", filemap},
-  {"mmap", mmap_}, {"mprotect", mprotect_}, {"getppid", getppid_}, {"clock", clock_}, {"pipe", pipe_}, {"pipebulk", pipebulk},
-  {"read4k", read4k}, {"openclose", openclose}, {"stat", stat_}, {"thread", thread}, {"cpu1", cpu1}, {"cpu2", cpu2},
+  {"mmap", mmap_}, {"mprotect", mprotect_}, {"getppid", getppid_}, {"clock", clock_}, {"getpid", getpid_}, {"clocksys", clocksys},
+  {"getpgid", getpgid_}, {"getfd", getfd}, {"readzero", readzero}, {"writenull", writenull}, {"pipe", pipe_}, {"pipebulk", pipebulk},
+  {"read4k", read4k}, {"read64k", read64k}, {"write4k", write4k}, {"create", create}, {"futex", futex_}, {"unix", unix_}, {"sigself", sigself},
+  {"openclose", openclose}, {"stat", stat_}, {"thread", thread}, {"cpu1", cpu1}, {"cpu2", cpu2},
 };
 #define ROWS (sizeof rows / sizeof *rows)
 
