@@ -23,7 +23,7 @@ mod text;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-pub use site::{slots_of, trapped, where_it_is};
+pub use site::{slots_of, texts_below, trapped, where_it_is};
 pub use text::{Patched, of_file};
 
 /// How far above its text a slot is: within reach of a jump, beyond most programs' heap.

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use host::stub::Fault;
 
 use super::plan::SYSCALL;
+use super::text::MAX_TEXT;
 use super::{OFF, Patched, SHADOW, text};
-use crate::mm::{Backing, VmFlags, Vma};
+use crate::mm::{Backing, MmInner, VmFlags, Vma};
 use crate::task::Task;
 
 /// Only every so many traps are looked into, standing for all of them.
@@ -72,19 +73,27 @@ pub fn slots_of(vma: &Vma, patched: &Patched) -> Option<(u64, u64)> {
     Some((start, start.checked_add(patched.slots.1)?))
 }
 
+/// The pieces of text whose slots overlap `start..end`, with their copies and where their slots begin.
+pub fn texts_below(inner: &MmInner, start: u64, end: u64) -> impl Iterator<Item = (&Vma, &Patched, u64)> {
+    // Slots are at most as long as their text, of which the piece may be any part.
+    let from = start.saturating_sub(SHADOW + MAX_TEXT);
+    let to = end.saturating_sub(SHADOW).saturating_add(MAX_TEXT);
+    inner.vmas.overlapping(from, to).filter_map(move |vma| {
+        let patched = vma.patched()?;
+        let slots = slots_of(vma, patched)?;
+        (slots.0 < end && start < slots.1).then_some((vma, &**patched, slots.0))
+    })
+}
+
 /// Makes the registers of a guest that has been stopped say what they would without the slot that it is in. True if the
 /// event is none: a step that only went into a slot.
 pub fn where_it_is(task: &Task, fault: Option<&mut Fault>) -> bool {
     let Ok(rip) = task.with_regs(|r| r.rip) else { return false };
-    let Some(text) = rip.checked_sub(SHADOW) else { return false };
     let Ok(mm) = task.mm() else { return false };
     let found = {
         let inner = mm.lock();
-        inner.vmas.find(text).and_then(|vma| {
-            let Backing::File(mapped) = &vma.backing else { return None };
-            let patched = mapped.patched.as_ref()?;
-            let (start, end) = slots_of(vma, patched)?;
-            let (origin, first) = (start..end).contains(&rip).then(|| patched.origin(rip - start))??;
+        texts_below(&inner, rip, rip.saturating_add(1)).find_map(|(vma, patched, slots)| {
+            let (origin, first) = patched.origin(rip - slots)?;
             Some((vma.start.wrapping_add(origin.wrapping_sub(vma.offset)), first))
         })
     };

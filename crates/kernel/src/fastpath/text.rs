@@ -21,7 +21,7 @@ use crate::sync::{SpinLock, rank};
 use crate::vfs::{File, Kstat};
 
 /// The largest text that is copied, and all of them together, bytes.
-const MAX_TEXT: u64 = 32 << 20;
+pub const MAX_TEXT: u64 = 32 << 20;
 const MAX_TOTAL: u64 = 128 << 20;
 /// Most files that are kept in mind.
 const MAX_FILES: usize = 1024;

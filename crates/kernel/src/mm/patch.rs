@@ -8,10 +8,7 @@ use std::sync::Arc;
 use host::stub::{MapSource, MemOp, TASK_SIZE};
 
 use super::{Backing, Changes, MmInner, Undo, Vma};
-use crate::fastpath::{Patched, SHADOW, slots_of};
-
-/// The farthest that slots reach above the text that they belong to: no more than the text is long.
-const REACH: u64 = SHADOW + (32 << 20);
+use crate::fastpath::{Patched, slots_of, texts_below};
 
 impl MmInner {
     /// Notes that `vma`, which is mapped as the file has it, gets the copy; the operations that do it. None where the
@@ -70,12 +67,9 @@ impl Changes {
             let whole = gone && start <= vma.start && vma.end <= end;
             vma.patched().is_some() && !whole
         });
-        let below = (start.saturating_sub(REACH), end.saturating_sub(SHADOW));
-        let shadowed = inner.vmas.overlapping(below.0, below.1.max(below.0 + 1)).filter(|vma| {
-            let slots = vma.patched().and_then(|patched| slots_of(vma, patched));
-            slots.is_some_and(|(from, to)| from < end && start < to)
-        });
+        let shadowed = texts_below(inner, start, end).map(|(vma, ..)| vma);
         let mut all: Vec<Vma> = own.chain(shadowed).cloned().collect();
+        all.sort_by_key(|vma| vma.start);
         all.dedup_by_key(|vma| vma.start);
         for vma in all {
             let plain = vma.plain();
