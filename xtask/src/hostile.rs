@@ -17,6 +17,7 @@ const ATTACKS: &[(&str, &[&str], u64)] = &[
     ("gadgets", &[], 90),
     ("window", &["20"], 60),
     ("stub", &[], 90),
+    ("fastpath", &[], 120),
     ("spin", &[], 60),
     ("frames", &[], 60),
     ("elf", &["2000"], 120),
