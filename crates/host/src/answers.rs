@@ -159,6 +159,12 @@ impl Record {
         Some(unsafe { shared.records.add(self.index as usize).as_ref() })
     }
 
+    /// Whether it says anything, or never will.
+    #[inline]
+    pub(crate) fn is_set(&self) -> bool {
+        self.get().is_none_or(|answers| answers.on.load(Relaxed) != 0)
+    }
+
     /// Replaces what is answered, each word by itself.
     pub fn set(&self, ids: &Ids) {
         let Some(answers) = self.get() else { return };

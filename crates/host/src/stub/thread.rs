@@ -107,10 +107,10 @@ impl StubThread {
         &self.space
     }
 
-    /// Has the stub answer for itself from `record`; true if it did not before.
+    /// Has the stub answer for itself from `record`; true if that is still to be filled in.
     #[inline]
     pub fn answer_from(&mut self, record: &Record) -> bool {
-        let new = self.record != record.index();
+        let new = self.record != record.index() || !record.is_set();
         if new {
             self.record = record.index();
             self.mapping.get().answers.store(self.record, Relaxed);

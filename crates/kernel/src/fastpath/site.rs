@@ -48,7 +48,7 @@ fn consider(task: &Task, site: u64) {
     };
     let (mapped, at, range) = found;
     let wanted = match &mapped.patched {
-        Some(patched) => text::missed(&mapped.file, patched, at, SAMPLE),
+        Some((copy, _)) => text::missed(&mapped.file, copy, at, SAMPLE),
         None => text::count(&mapped.file, range, at, SAMPLE),
     };
     let Some(patched) = wanted else { return };
@@ -59,7 +59,7 @@ fn consider(task: &Task, site: u64) {
             && let Backing::File(now) = &vma.backing
             && Arc::ptr_eq(now, &mapped)
         {
-            changes.patch(inner, &vma, &patched);
+            changes.patch(inner, vma.start, &patched);
         }
         Ok(())
     });
