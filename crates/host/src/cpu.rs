@@ -3,7 +3,8 @@
 //! Two modes. While there are two host cores for each busy vCPU, a vCPU and the stub it runs sit on two of them and
 //! both spin for their turn: no wake-up, which is what a system call would cost most of its time for. With fewer cores
 //! both share the vCPU's core and hand over by sleeping there, for a sleep across cores costs ten times as much. A vCPU
-//! that idles gives up its second core. `sleeper` is a leaf lock, taken only to sleep and to wake a sleeper.
+//! that idles gives up its second core. A guest thread that computes for long between its calls shares its vCPU's core
+//! too: the other one would only be kept awake for it. `sleeper` is a leaf lock, taken only to sleep and to wake a sleeper.
 
 use crate::stub::{Mapping, turn_kick, undertaker, used};
 use crate::sys::{futex_wait, futex_wake};
@@ -48,6 +49,57 @@ pub fn caches() -> &'static [CacheInfo] {
         let one = |index| CacheInfo(NAMES.iter().filter_map(|name| read(index, name)).collect());
         (0..8).map(one).take_while(|cache| !cache.0.is_empty()).collect()
     })
+}
+
+/// How long either side looks for its turn before it sleeps, ns, where that is left to us.
+const SPIN_NS: u64 = 50_000;
+
+/// [`Spin`] as a number: `u64::MAX` for `Auto`, 0 for `Off`.
+static SPIN: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Whether the two sides of a hand-over wait for each other on two cores: `spin=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spin {
+    /// Where there are cores for it and the guest calls often.
+    #[default]
+    Auto,
+    /// Never: they share a core.
+    Off,
+    /// Where there are cores for it, for so many ns.
+    For(u64),
+}
+
+impl Spin {
+    /// `auto`, `off` or a number of microseconds.
+    pub fn parse(text: &str) -> Option<Spin> {
+        match text {
+            "auto" => Some(Spin::Auto),
+            "off" => Some(Spin::Off),
+            _ => match text.parse::<u64>().ok()? {
+                0 => Some(Spin::Off),
+                us => (us <= 1_000_000).then(|| Spin::For(us * 1000)),
+            },
+        }
+    }
+
+    /// Settles it for all vCPUs, before the first of them runs.
+    pub fn set(self) {
+        let number = match self {
+            Spin::Auto => u64::MAX,
+            Spin::Off => 0,
+            Spin::For(ns) => ns,
+        };
+        SPIN.store(number, Relaxed);
+    }
+}
+
+/// How long either side looks for its turn before it sleeps, ns.
+#[inline]
+pub(crate) fn spin_ns() -> u64 {
+    match SPIN.load(Relaxed) {
+        u64::MAX => SPIN_NS,
+        ns => ns,
+    }
 }
 
 /// A vCPU thread's sleeping place. One for each vCPU thread.
@@ -148,9 +200,10 @@ impl Cpu {
         *self.sleeper.lock() = None;
     }
 
-    /// Where a stub is to run for this vCPU: the core, if it is to be pinned, and whether both sides spin.
+    /// Where a stub is to run for this vCPU: the core, if it is to be pinned, and whether both sides spin. `slow`: the guest
+    /// thread computes for long between its calls.
     #[inline]
-    pub(crate) fn place(&self) -> (Option<usize>, bool) {
+    pub(crate) fn place(&self, slow: bool) -> (Option<usize>, bool) {
         let Some(places) = place::places() else { return (None, false) };
         if !self.busy.load(Relaxed) {
             self.busy.store(true, Relaxed);
@@ -163,6 +216,10 @@ impl Cpu {
                 places.release(partner);
                 self.partner.store(usize::MAX, Relaxed);
             }
+            return (Some(places.home(self.index)), false);
+        }
+        let spin = SPIN.load(Relaxed);
+        if spin == 0 || slow && spin == u64::MAX {
             return (Some(places.home(self.index)), false);
         }
         if partner != usize::MAX {
@@ -249,6 +306,16 @@ pub fn unpin() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spin_is_read() {
+        assert_eq!(Spin::parse("auto"), Some(Spin::Auto));
+        assert_eq!(Spin::parse("off"), Some(Spin::Off));
+        assert_eq!(Spin::parse("0"), Some(Spin::Off));
+        assert_eq!(Spin::parse("20"), Some(Spin::For(20_000)));
+        assert_eq!(Spin::parse("-1"), None);
+        assert_eq!(Spin::parse("99999999999999999999"), None);
+    }
 
     #[test]
     fn kicks_are_not_lost() {

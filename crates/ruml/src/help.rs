@@ -36,6 +36,8 @@ With kernel parameters it boots as User-Mode Linux does:
                           where the machine's pid file is (~/.uml/NAME)
   hostname=NAME ro rw quiet debug loglevel=N panic=SECONDS noreboot
   ruml.trace[=CALLS]      print syscalls as they are made: 'ruml run --help'
+  spin=auto|off|US        as --spin of 'ruml run'
+  ruml.fastpath=off       leave programs' system calls as they are
   ruml.lockdown=off       as --no-lockdown of 'ruml run'
 Other words go to init: K=V to its environment, the rest to its arguments.
 
@@ -74,6 +76,8 @@ error pass through.
       --trace-output FILE     print them to a file of the host, not to standard
                               error; without --trace all calls
       --verbose               print kernel messages
+      --spin auto|off|US      whether the guest and its kernel wait for each other on
+                              two host cores, for so many microseconds [auto]
       --no-lockdown           don't take from ruml itself what it doesn't need of
                               the host (seccomp, Landlock): for debugging
   -h, --help
@@ -87,7 +91,7 @@ ruml, 126 if the command cannot be run, 127 if it isn't found.
 ";
 
 const OPTIONS: &str = "--mem --ncpus --env --workdir --hostname --volume --disk --user --tty --no-tty --root --trace --trace-output \
-                       --verbose --no-lockdown --help";
+                       --verbose --spin --no-lockdown --help";
 
 /// Prints the completion script of a shell.
 pub fn completion(shell: Option<&str>) -> ExitCode {

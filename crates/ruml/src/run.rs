@@ -1,5 +1,6 @@
 //! `ruml run`: a command in a virtual machine.
 
+use host::cpu::Spin;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -40,6 +41,7 @@ struct Options {
     trace_output: Option<PathBuf>,
     loglevel: u8,
     lockdown: bool,
+    spin: Spin,
     command: Vec<String>,
 }
 
@@ -62,6 +64,7 @@ impl Options {
             // Only a kernel that gives up or an oops is news to the user of a command.
             loglevel: 1,
             lockdown: true,
+            spin: Spin::default(),
             command: Vec::new(),
         };
         let mut parser = lexopt::Parser::from_args(args);
@@ -88,6 +91,11 @@ impl Options {
                 Short('t') | Long("tty") => options.tty = Some(true),
                 Long("no-tty") => options.tty = Some(false),
                 Long("root") => options.root = Root::HostCow(PathBuf::from(parser.value()?)),
+                Long("spin") => {
+                    let value = parser.value()?.string()?;
+                    options.spin = Spin::parse(&value)
+                        .ok_or(format!("--spin {value}: must be auto, off or microseconds"))?;
+                }
                 Long("no-lockdown") => options.lockdown = false,
                 Long("verbose") => options.loglevel = 8,
                 Long("trace") => {
@@ -152,6 +160,8 @@ impl Options {
             loglevel: self.loglevel,
             trace: self.trace,
             lockdown: self.lockdown.then(Lockdown::default),
+            spin: self.spin,
+            fastpath: true,
             panic_timeout: 0,
         })
     }

@@ -72,6 +72,8 @@ fn config(mut params: Params, channels: Vec<Channel>, cmdline: String) -> Result
         loglevel: params.loglevel.unwrap_or(7),
         trace: params.trace,
         lockdown: (!params.no_lockdown).then(Lockdown::default),
+        spin: params.spin,
+        fastpath: !params.no_fastpath,
         panic_timeout: params.panic.unwrap_or(0),
     })
 }

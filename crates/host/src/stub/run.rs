@@ -197,7 +197,7 @@ impl StubThread {
     /// Moves the stub thread to where this vCPU wants it.
     #[inline]
     fn settle(&mut self, cpu: &Cpu) {
-        let (core, spin) = cpu.place();
+        let (core, spin) = cpu.place(self.pace.slow());
         self.spin = spin;
         if core.is_some() && core != self.core {
             self.core = core;

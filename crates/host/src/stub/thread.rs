@@ -63,6 +63,33 @@ pub struct StubThread {
     pub(super) record: u32,
     /// How many answers it has counted.
     pub(super) answered: u64,
+    /// How it has behaved of late.
+    pub(super) pace: Pace,
+}
+
+/// How long a guest thread computes between its calls, as a mean that follows it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Pace {
+    ns: u64,
+    slow: bool,
+}
+
+/// A thread that computes longer than this need not be waited for on another core, ns; and one that calls more often than
+/// that should be.
+const SLOW_NS: u64 = 100_000;
+const FAST_NS: u64 = 30_000;
+/// A single stretch counts no more than this, ns: two in a row make a thread slow, one does not.
+const STRETCH_NS: u64 = 600_000;
+
+impl Pace {
+    fn note(&mut self, ns: u64) {
+        self.ns = self.ns - self.ns / 8 + ns.min(STRETCH_NS) / 8;
+        self.slow = self.ns > if self.slow { FAST_NS } else { SLOW_NS };
+    }
+
+    pub(super) fn slow(self) -> bool {
+        self.slow
+    }
 }
 
 /// Why an order was not carried out.
@@ -94,6 +121,12 @@ impl StubThread {
     /// The registers, to change.
     pub fn regs_mut(&mut self) -> &mut Regs {
         &mut self.regs
+    }
+
+    /// The guest has run for so long, ns, until its last event.
+    #[inline]
+    pub fn has_run(&mut self, ns: u64) {
+        self.pace.note(ns);
     }
 
     /// Whether its last system call came without a signal.
@@ -396,6 +429,7 @@ impl StubThread {
             emptying: false,
             record: 0,
             answered: 0,
+            pace: Pace::default(),
             ..*self
         };
         child.make_copier()?;
@@ -436,6 +470,7 @@ impl StubThread {
             emptying: false,
             record: 0,
             answered: 0,
+            pace: Pace::default(),
             ..*self
         })
     }

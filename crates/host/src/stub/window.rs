@@ -4,7 +4,7 @@
 
 use super::abi::*;
 use super::undertaker;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, spin_ns};
 use crate::sys::{check, check_fd, futex_wait, futex_wake};
 use crate::{clock, sys};
 use abi::Result;
@@ -13,11 +13,8 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::sync::{Arc, OnceLock};
 
-/// How long either side looks for its turn before it sleeps, ns.
-const SPIN_NS: u64 = 50_000;
-
-/// The same for the kernel's side of an order that involves no guest code, which never takes long: a fork as a rule not
-/// even this long, and to be woken costs as much as half of one.
+/// How long the kernel's side looks for its turn before it sleeps, ns, instead of [`spin_ns`], in an order that involves
+/// no guest code, which never takes long: a fork as a rule not even this long, and to be woken costs as much as half of one.
 const ORDER_SPIN_NS: u64 = 200_000;
 
 /// How often a stub that has lost the turn to another on its core lets that one run before it sleeps.
@@ -32,7 +29,7 @@ pub(crate) fn turn_kick(word: &AtomicU32) {
     futex_wake(word, true);
 }
 
-/// How many looks of the stub's loop take [`SPIN_NS`].
+/// How many looks of the stub's loop take [`spin_ns`].
 pub(super) fn stub_looks() -> u32 {
     static LOOKS: OnceLock<u32> = OnceLock::new();
     *LOOKS.get_or_init(|| {
@@ -47,7 +44,7 @@ pub(super) fn stub_looks() -> u32 {
         };
         // The best of several: a preemption in between would make the loop seem slow.
         let ns = (0..5).map(|_| time(2000)).min().unwrap_or(1);
-        u32::try_from(SPIN_NS * 2000 / ns).unwrap_or(u32::MAX).clamp(50, 1_000_000)
+        u32::try_from(spin_ns() * 2000 / ns).unwrap_or(u32::MAX).clamp(50, 1_000_000)
     })
 }
 
@@ -162,7 +159,7 @@ impl Mapping {
                         return Woke::Late;
                     }
                     if spin_end == 0 {
-                        spin_end = now + if cpu.is_some() { SPIN_NS } else { ORDER_SPIN_NS };
+                        spin_end = now + if cpu.is_some() { spin_ns() } else { ORDER_SPIN_NS };
                     }
                     if let Some(cpu) = cpu
                         && last_look != 0

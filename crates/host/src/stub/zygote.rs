@@ -206,6 +206,7 @@ pub(crate) fn start() -> std::result::Result<(), String> {
         bases: (0, 0),
         record: 0,
         answered: 0,
+        pace: Default::default(),
     };
     thread.make_copier().map_err(|e| failed("a thread for copies", e))?;
     thread.fp_learn().map_err(|e| failed("the signal frame's vector state", e))?;

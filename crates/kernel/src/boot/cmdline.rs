@@ -1,6 +1,8 @@
 //! Kernel parameters, bootparam(7): `name=value` words that the kernel knows; the others go to init.
 
 use crate::block::ubd;
+use host::cpu::Spin;
+
 use crate::syscall::CallSet;
 
 /// What a kernel command line says.
@@ -38,6 +40,10 @@ pub struct Params {
     pub consoles: Vec<(Option<u32>, String)>,
     /// `hostfs=`
     pub hostfs: Option<String>,
+    /// `spin=`
+    pub spin: Spin,
+    /// `ruml.fastpath=off`
+    pub no_fastpath: bool,
     /// `ruml.lockdown=off`
     pub no_lockdown: bool,
     /// `noreboot`
@@ -80,6 +86,10 @@ impl Params {
         let text =
             || value.filter(|v| !v.is_empty()).map(str::to_owned).ok_or(format!("{name}= needs a value"));
         match (name, value) {
+            ("spin", Some(v)) => {
+                self.spin = Spin::parse(v).ok_or(format!("spin={v}: must be auto, off or microseconds"))?
+            }
+            ("ruml.fastpath", Some("off")) => self.no_fastpath = true,
             ("ruml.lockdown", Some("off")) => self.no_lockdown = true,
             ("mem", Some(v)) => {
                 self.mem = Some(parse_size(v).ok_or(format!("mem={v}: not a size (try mem=512M)"))?)

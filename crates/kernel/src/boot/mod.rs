@@ -61,6 +61,10 @@ pub struct Config {
     /// Whether ruml gives up what it doesn't need of the host, and which folders of the host it keeps besides those that
     /// the guest is shown.
     pub lockdown: Option<Lockdown>,
+    /// How vCPUs and stubs wait for each other.
+    pub spin: host::cpu::Spin,
+    /// Whether programs' system calls are patched.
+    pub fastpath: bool,
     /// `panic=`: seconds until the reboot after a panic; 0 never reboots, and the machine ends.
     pub panic_timeout: i32,
 }
@@ -165,6 +169,10 @@ pub fn run(mut config: Config) -> Result<Outcome, String> {
     printk::set_console_level(config.loglevel);
     let disks = std::mem::take(&mut config.disks);
     let disks = disks.into_iter().map(ubd::open).collect::<Result<Vec<_>, _>>()?;
+    config.spin.set();
+    if !config.fastpath {
+        crate::fastpath::switch_off();
+    }
     lockdown::enter(&config)?;
     host::machine::init(host::machine::Config { ncpus: config.ncpus, ..Default::default() })?;
     time::init();

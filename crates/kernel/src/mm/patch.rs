@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use host::stub::{MapSource, MemOp, TASK_SIZE};
 
-use super::{Backing, Changes, MmInner, Undo, Vma};
+use super::{Backing, Changes, Mm, MmInner, Undo, Vma};
 use crate::fastpath::{Patched, slots_of, texts_below};
 
 impl MmInner {
@@ -39,6 +39,19 @@ impl MmInner {
         self.vmas.remove(vma.start, vma.end);
         self.vmas.insert(new);
         ops.into()
+    }
+}
+
+impl Mm {
+    /// Puts back what a patched copy has changed, in bytes that were read from `addr` on.
+    pub fn hide_patches(&self, addr: u64, buf: &mut [u8]) {
+        let end = addr.saturating_add(buf.len() as u64);
+        let inner = self.lock();
+        for vma in inner.vmas.overlapping(addr, end) {
+            let Some(patched) = vma.patched() else { continue };
+            let (from, to) = (vma.start.max(addr), vma.end.min(end));
+            patched.restore(vma.offset + (from - vma.start), &mut buf[(from - addr) as usize..(to - addr) as usize]);
+        }
     }
 }
 

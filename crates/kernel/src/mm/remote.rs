@@ -73,6 +73,7 @@ fn transfer((from, source): (&Mm, Ranges), (to, dest): (&Mm, Ranges)) -> Result<
     while let (Some((src, a)), Some((dst, b))) = (source.piece(), dest.piece()) {
         let want = a.min(b).min(CHUNK);
         let got = from.read(src, &mut buffer[..want]);
+        from.hide_patches(src, &mut buffer[..got]);
         let put = to.write(dst, &buffer[..got]);
         done += put;
         if put < want {

@@ -23,6 +23,7 @@ pub fn run_user(task: &Task) -> Event {
     // The guest is stopped for either, and memory is looked at before it goes on.
     let stop_at = cpu_limit.min(oom::next_check());
     let mut preempted = false;
+    let ended;
     let event = {
         let mut user = task.user.lock();
         let Some(stub) = user.as_mut() else { return Event::Dead };
@@ -72,9 +73,10 @@ pub fn run_user(task: &Task) -> Event {
             task.argument.0.store(addr, Ordering::Relaxed);
             task.argument.1.store(len as u64, Ordering::Relaxed);
         }
+        ended = host::clock::monotonic();
+        stub.has_run(ended.saturating_sub(started));
         event
     };
-    let ended = host::clock::monotonic();
     vcpu.leave_user(started, ended);
     task.account_user(started, ended);
     if preempted || vcpu::is_stopping() || (ended >= slice_end && vcpu.should_preempt(task)) {

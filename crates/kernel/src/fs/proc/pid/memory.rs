@@ -54,6 +54,7 @@ impl FileOps for Mem {
         while dest.remaining() > 0 {
             let want = dest.remaining().min(CHUNK);
             let got = mm.read(*pos, &mut buf[..want]);
+            mm.hide_patches(*pos, &mut buf[..got]);
             if got == 0 {
                 return if done > 0 { Ok(done) } else { Err(EIO) };
             }
