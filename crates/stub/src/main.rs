@@ -3,8 +3,8 @@
 //! It runs guest code natively and turns whatever leaves it (a system call, a fault, the preempt signal) into an event
 //! for the kernel: a signal handler on a private stack copies the registers to the thread's window, hands over, does
 //! what the kernel orders, and returns to the guest. It has no data of its own: the window is found from the stack
-//! pointer or, by patched sites (`fast`), from the GS base, and everything it could be tricked into is bounded by its seccomp filter. See `abi` for the window,
-//! `sys` for the host calls, `start` for how the first process locks itself in; all others are forks of that one.
+//! pointer or, by patched sites (`fast`), from the GS base, and everything it could be tricked into is bounded by its
+//! seccomp filter. See `abi` for the window, `sys` for the host calls, `start` for how the first process locks itself in; all others are forks of that one.
 #![no_std]
 #![no_main]
 

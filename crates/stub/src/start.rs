@@ -137,7 +137,8 @@ fn prepare(hello: &mut Hello, answer: &mut Answer) -> Result<i32, i64> {
     answer.vdso = vdso.unwrap_or(0);
     check(answer, vdso.err().unwrap_or(0))?;
     check(answer, map_window(SLOTS, fds[0]))?;
-    let shared = syscall6(SYS_MMAP, abi::ANSWERS, abi::ANSWERS_LEN, 1, MAP_SHARED | MAP_FIXED, fds[1] as u64, 0);
+    let shared =
+        syscall6(SYS_MMAP, abi::ANSWERS, abi::ANSWERS_LEN, 1, MAP_SHARED | MAP_FIXED, fds[1] as u64, 0);
     check(answer, shared)?;
     close_all(&fds);
     check(answer, map_stack(SLOTS))?;

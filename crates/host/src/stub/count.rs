@@ -19,11 +19,7 @@ pub struct Counts {
 
 /// The counts.
 pub fn counts() -> Counts {
-    Counts {
-        fast: FAST.load(Relaxed),
-        trapped: TRAPPED.load(Relaxed),
-        answered: ANSWERED.load(Relaxed),
-    }
+    Counts { fast: FAST.load(Relaxed), trapped: TRAPPED.load(Relaxed), answered: ANSWERED.load(Relaxed) }
 }
 
 #[inline]

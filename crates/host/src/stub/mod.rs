@@ -32,8 +32,8 @@ pub(crate) use process::reap_forever;
 pub use regs::{Regs, USER_CS, USER_DS, USER32_CS};
 pub use space::{AddressSpace, Footprint, Usage};
 pub use thread::StubThread;
-pub use zygote::fast_entry;
 pub(crate) use window::{Mapping, turn_kick};
+pub use zygote::fast_entry;
 
 use ::abi::Errno;
 

@@ -80,7 +80,8 @@ impl Text<'_> {
             chains.extend(self.decode(start, site));
         }
         // One of those that fell into step.
-        let nth = |chain: &Vec<Instruction>, back: usize| chain.len().checked_sub(back).map(|i| chain[i].ip());
+        let nth =
+            |chain: &Vec<Instruction>, back: usize| chain.len().checked_sub(back).map(|i| chain[i].ip());
         let votes = |chain: &Vec<Instruction>, back: usize| {
             chains.iter().filter(|other| nth(other, back) == nth(chain, back)).count()
         };

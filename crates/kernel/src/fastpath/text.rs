@@ -311,7 +311,8 @@ fn copy(file: &File, offset: u64, len: u64, seen: &[u64]) -> Result<Option<Patch
             // As long as the text at most, so that different texts' slots do not overlap.
             slots.len() + plan.slot.len() <= len as usize
         });
-        let Some((plan, jump)) = plan.and_then(|plan| plan::jump(plan.at, slot).map(|jump| (plan, jump))) else {
+        let Some((plan, jump)) = plan.and_then(|plan| plan::jump(plan.at, slot).map(|jump| (plan, jump)))
+        else {
             refused += u64::from(known);
             continue;
         };
@@ -341,7 +342,8 @@ fn copy(file: &File, offset: u64, len: u64, seen: &[u64]) -> Result<Option<Patch
     let slots_at = page_up(offset + len).ok_or(EIO)?;
     let slots_len = (slots.len() as u64).next_multiple_of(PAGE_SIZE);
     object.set_len(slots_at + slots_len)?;
-    let whole = object.pwrite(offset, &bytes)? == bytes.len() && object.pwrite(slots_at, &slots)? == slots.len();
+    let whole =
+        object.pwrite(offset, &bytes)? == bytes.len() && object.pwrite(slots_at, &slots)? == slots.len();
     if !whole {
         return Err(EIO);
     }

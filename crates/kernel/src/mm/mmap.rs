@@ -169,7 +169,10 @@ fn map_file(r: &Request, file: Arc<File>, flags: &mut VmFlags) -> Result<(Backin
         }
         Mapping::Paged(fd, pager) => {
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
-            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: Some(pager), patched: None })), source)
+            (
+                Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: Some(pager), patched: None })),
+                source,
+            )
         }
         Mapping::ReadOnly(fd) => {
             flags.remove(VmFlags::MAYWRITE | VmFlags::SHARED);
@@ -177,9 +180,10 @@ fn map_file(r: &Request, file: Arc<File>, flags: &mut VmFlags) -> Result<(Backin
             (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: None, patched: None })), source)
         }
         Mapping::Anonymous if shared => shared_anon(r.len)?,
-        Mapping::Anonymous => {
-            (Backing::File(Arc::new(MappedFile { file, fd: None, pager: None, patched: None })), MapSource::Anonymous)
-        }
+        Mapping::Anonymous => (
+            Backing::File(Arc::new(MappedFile { file, fd: None, pager: None, patched: None })),
+            MapSource::Anonymous,
+        ),
     })
 }
 

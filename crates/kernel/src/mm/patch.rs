@@ -50,7 +50,10 @@ impl Mm {
         for vma in inner.vmas.overlapping(addr, end) {
             let Some(patched) = vma.patched() else { continue };
             let (from, to) = (vma.start.max(addr), vma.end.min(end));
-            patched.restore(vma.offset + (from - vma.start), &mut buf[(from - addr) as usize..(to - addr) as usize]);
+            patched.restore(
+                vma.offset + (from - vma.start),
+                &mut buf[(from - addr) as usize..(to - addr) as usize],
+            );
         }
     }
 }

@@ -9,7 +9,14 @@ use crate::fs::kernfs::{Tree, dir, text};
 use crate::syscall::unimplemented_counts;
 
 pub(super) fn tree() -> Arc<Tree> {
-    dir("ruml", [text("tasks", tasks), text("unimplemented", unimplemented), text("fastpath", crate::fastpath::report)])
+    dir(
+        "ruml",
+        [
+            text("tasks", tasks),
+            text("unimplemented", unimplemented),
+            text("fastpath", crate::fastpath::report),
+        ],
+    )
 }
 
 /// All threads with the state that the scheduler has of them.
