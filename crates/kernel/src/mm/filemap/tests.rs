@@ -345,14 +345,17 @@ fn random_operations_agree_with_a_model() {
     let _alone = alone();
     for seed in 0..40 {
         let mut random = Random(seed);
-        let most = [30_000, 600_000][seed as usize % 2];
+        let most = [30_000, 1_200_000][seed as usize % 2];
         let disk = Disk::new(pattern(random.below(most) as usize));
         let mut model = disk.data().clone();
         let cache = cache(&disk);
         let mut mapping = None;
         for step in 0..300 {
-            let pos = random.below(most);
-            let scale = random.below(18);
+            let mut pos = random.below(most);
+            if random.below(4) == 0 {
+                pos = pos / super::chunk::CHUNK * super::chunk::CHUNK;
+            }
+            let scale = random.below(21);
             let len = random.below(1 << scale) as usize;
             let byte = step as u8;
             match random.below(12) {
