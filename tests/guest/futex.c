@@ -9,6 +9,23 @@ static void *bits(void *a) { fx(&w1, FUTEX_WAIT_BITSET_PRIVATE, 0, 0, 0, (long)a
 static int nwait(void) { int k = 0; DIR *d = opendir("/proc/self/task"); for (struct dirent *e; (e = readdir(d));) if (atoi(e->d_name) > 0) k += t_state(atoi(e->d_name)) == 'S'; closedir(d); return k; }
 static pthread_mutex_t *rm;
 static void *piw(void *a) { (void)a; long r = fx(&w2, FUTEX_LOCK_PI_PRIVATE, 0, 0, 0, 0); if (!r && w2 != 0 && (w2 & FUTEX_TID_MASK) == syscall(SYS_gettid)) woken = 77; fx(&w2, FUTEX_UNLOCK_PI_PRIVATE, 0, 0, 0, 0); return 0; }
+static int cv, pl, got;
+static void *rqw(void *a) {
+  (void)a;
+  long r = fx(&cv, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, 0, &pl, 0);
+  if (r || (pl & FUTEX_TID_MASK) != syscall(SYS_gettid)) printf("  a waiter without its lock: %s\n", t_res(r));
+  __sync_fetch_and_add(&got, 1);
+  fx(&pl, FUTEX_UNLOCK_PI_PRIVATE, 0, 0, 0, 0);
+  return 0;
+}
+static int pa, pb;
+static void *locks_a_then_b(void *a) {
+  (void)a;
+  fx(&pa, FUTEX_LOCK_PI_PRIVATE, 0, 0, 0, 0), woken = 1;
+  fx(&pb, FUTEX_LOCK_PI_PRIVATE, 0, 0, 0, 0);
+  fx(&pb, FUTEX_UNLOCK_PI_PRIVATE, 0, 0, 0, 0), fx(&pa, FUTEX_UNLOCK_PI_PRIVATE, 0, 0, 0, 0);
+  return 0;
+}
 TEST {
   struct timespec t = {0, 30000000};
   pthread_t th[8];
@@ -133,4 +150,49 @@ TEST {
   RE(pthread_mutex_init(&pm, &at));
   RE(pthread_mutex_lock(&pm));
   RE(pthread_mutex_unlock(&pm));
+  SECTION("PI, a circle");
+  woken = 0;
+  R(fx(&pb, FUTEX_LOCK_PI_PRIVATE, 0, 0, 0, 0));
+  pthread_create(&th[0], 0, locks_a_then_b, 0);
+  CK(UNTIL(woken && (pb & FUTEX_WAITERS)));
+  t_sleep(20);
+  R(fx(&pa, FUTEX_LOCK_PI_PRIVATE, 0, 0, 0, 0));
+  R(fx(&pb, FUTEX_UNLOCK_PI_PRIVATE, 0, 0, 0, 0));
+  pthread_join(th[0], 0);
+  R(pa), R(pb);
+  SECTION("requeue to a PI lock");
+  t = (struct timespec){0, 30000000};
+  R(fx(&cv, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 1, 0, &pl, 0));
+  R(fx(&cv, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, 0, &cv, 0));
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  R(fx(&cv, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, &t, &pl, 0));
+  R(fx(&cv, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)5, &cv, 0));
+  R(fx(&cv, FUTEX_CMP_REQUEUE_PI_PRIVATE, 2, (void *)5, &pl, 0));
+  R(fx(&cv, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)5, &pl, 9));
+  R(fx(&cv, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)5, &pl, 0));
+  for (int i = 0; i < 4; i++) pthread_create(&th[i], 0, rqw, 0);
+  CK(UNTIL(nwait() >= 4));
+  t_sleep(30);
+  R(fx(&cv, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0));
+  R(fx(&pl, FUTEX_LOCK_PI_PRIVATE, 0, 0, 0, 0));
+  /* The lock is taken: one more is moved. */
+  R(fx(&cv, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)0, &pl, 0));
+  CK(pl & FUTEX_WAITERS);
+  R(got);
+  R(fx(&pl, FUTEX_UNLOCK_PI_PRIVATE, 0, 0, 0, 0));
+  CK(UNTIL(got == 1));
+  CK(UNTIL(pl == 0));
+  /* It is free: the first gets it, the others wait for it, one after the other. */
+  R(fx(&cv, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)10, &pl, 0));
+  for (int i = 0; i < 4; i++) pthread_join(th[i], 0);
+  R(got);
+  R(pl);
+  woken = 0;
+  pthread_create(&th[0], 0, waiter, &w1);
+  w1 = 0;
+  CK(UNTIL(nwait() >= 1));
+  t_sleep(20);
+  R(fx(&w1, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)1, &pl, 0));
+  R(fx(&w1, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0));
+  pthread_join(th[0], 0);
 }

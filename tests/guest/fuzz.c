@@ -121,7 +121,7 @@ static void lane(long end, uint64_t seed) {
   for (; t_ms() < end; seed += 1000) {
     pid_t c = fork();
     if (c < 0) { t_sleep(10); continue; }
-    if (!c) { setpgid(0, 0); setsid(); close(0); child(seed * 0x9e3779b97f4a7c15ull); }
+    if (!c) { setpgid(0, 0); setsid(); close(0), dup2(open("/dev/null", O_RDWR), 1); child(seed * 0x9e3779b97f4a7c15ull); }
     long stop = t_ms() + 3000;
     int st;
     while (waitpid(c, &st, WNOHANG) == 0) {
@@ -142,7 +142,7 @@ static void lane(long end, uint64_t seed) {
   _exit(0);
 }
 TEST {
-  long seconds = argc > 1 ? atol(argv[1]) : 20, end = t_ms() + seconds * 1000;
+  long seconds = argc > 1 ? atol(argv[1]) : 60, end = t_ms() + seconds * 1000;
   uint64_t seed = argc > 2 ? strtoull(argv[2], 0, 0) : 1;
   int lanes = argc > 3 ? atoi(argv[3]) : 3;
   if (access("/proc/ruml", F_OK)) { printf("fuzz runs in a ruml guest only\n"); exit(77); }

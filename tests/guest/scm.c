@@ -132,4 +132,26 @@ TEST {
   R(sendmsg(s[0], &m, 0));
   h->cmsg_len = 3;
   R(sendmsg(s[0], &m, 0));
+  SECTION("an unprivileged user's descriptors in flight");
+  c = fork();
+  if (!c) {
+    struct { unsigned version; int pid; } head = {0x20080522, 0};
+    unsigned none[6] = {0};
+    struct rlimit few = {40, 40};
+    int q[2];
+    R(socketpair(AF_UNIX, SOCK_STREAM, 0, q));
+    R(syscall(SYS_capset, &head, none));
+    R(setrlimit(RLIMIT_NOFILE, &few));
+    int n = 0;
+    long r;
+    for (int k = 0; k < 10; k++) g[k] = q[0];
+    while (n < 100 && (r = sfd(q[0], g, 10, 1)) == 1) n++;
+    R(r);
+    printf("  %s\n", n > 1 && n < 10 ? "after a few" : "at once or never");
+    rfd(q[1], g, 300, 0);
+    for (int k = 0; k < 10; k++) close(g[k]), g[k] = q[0];
+    R(sfd(q[0], g, 1, 1));
+    _exit(0);
+  }
+  t_wait(c);
 }

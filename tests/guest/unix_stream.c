@@ -210,4 +210,45 @@ TEST {
   ASLEEP(cut);
   close(q[1]);
   S(t_status(t_wait(cut)));
+  SECTION("SO_PEEK_OFF");
+  int off = 2;
+  socklen_t ol = 4;
+  char pb[64];
+#define PEEK(f, n) ({ memset(pb, 0, sizeof pb); R(recv(q[1], pb, n, MSG_PEEK | MSG_DONTWAIT)); printf("  [%s]", pb); getsockopt(q[1], SOL_SOCKET, SO_PEEK_OFF, &off, &ol); printf(" %d\n", off); })
+  for (int kind = SOCK_STREAM; kind <= SOCK_SEQPACKET; kind++) {
+    if (kind != SOCK_STREAM && kind != SOCK_DGRAM && kind != SOCK_SEQPACKET) continue;
+    R(socketpair(AF_UNIX, kind, 0, q));
+    R(getsockopt(q[1], SOL_SOCKET, SO_PEEK_OFF, &off, &ol));
+    R(off);
+    send(q[0], "abcdef", 6, 0), send(q[0], "ghij", 4, 0);
+    PEEK(0, 3);
+    PEEK(0, 3);
+    off = 2;
+    R(setsockopt(q[1], SOL_SOCKET, SO_PEEK_OFF, &off, 4));
+    PEEK(0, 3);
+    PEEK(0, 3);
+    PEEK(0, 3);
+    memset(pb, 0, sizeof pb);
+    R(recv(q[1], pb, 3, MSG_DONTWAIT));
+    S(pb);
+    PEEK(0, 3);
+    PEEK(0, 30);
+    PEEK(0, 30);
+    off = -1;
+    R(setsockopt(q[1], SOL_SOCKET, SO_PEEK_OFF, &off, 4));
+    PEEK(0, 30);
+    close(q[0]), close(q[1]);
+  }
+  SECTION("SO_PEERPIDFD");
+  int pidfd = -1;
+  R(socketpair(AF_UNIX, SOCK_STREAM, 0, q));
+  R(getsockopt(q[0], SOL_SOCKET, 77, &pidfd, &ol));
+  R(fcntl(pidfd, F_GETFD));
+  R(syscall(SYS_pidfd_send_signal, pidfd, 0, 0, 0));
+  char fi[64], line[200];
+  snprintf(fi, 64, "/proc/self/fdinfo/%d", pidfd);
+  FILE *ff = fopen(fi, "r");
+  while (ff && fgets(line, 200, ff)) if (!strncmp(line, "Pid:", 4)) printf("  %s\n", atoi(line + 4) == getpid() ? "this process" : line);
+  int lone = socket(AF_UNIX, SOCK_STREAM, 0);
+  R(getsockopt(lone, SOL_SOCKET, 77, &pidfd, &ol));
 }

@@ -7,8 +7,10 @@
 mod bench;
 mod check;
 mod compat;
+mod fuzz;
 mod guest;
 mod hostile;
+mod meter;
 mod place;
 mod process;
 mod system;
@@ -21,6 +23,8 @@ usage: cargo xtask TASK [OPTIONS]
 
   test                                                 everything: format, lints, unit, guest and system tests
   compat [--check]                                     makes docs/compatibility.md, or says that it is out of date
+  fuzz [--minutes N] [--seed N] [--lanes N] [--ruml PATH]
+                                                       every syscall with garbage, from inside, for ten minutes
   guest-tests [--native-only] [--ruml PATH] [FILTER]   plain C programs, on the host and in ruml; both must agree
   hostile-tests [--ruml PATH] [FILTER]                 programs that attack ruml from inside; it must survive them
   system-tests [--native-only] [--ruml PATH] [FILTER]  whole programs in a ruml guest
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     let done = match task.as_str() {
         "test" => check::main(),
         "compat" => compat::main(rest.first().is_some_and(|a| a == "--check")),
+        "fuzz" => fuzz::main(&rest),
         "guest-tests" => guest::main(&rest),
         "hostile-tests" => hostile::main(&rest),
         "system-tests" => system::main(&rest),

@@ -5,7 +5,7 @@
 //! both share the vCPU's core and hand over by sleeping there, for a sleep across cores costs ten times as much. A vCPU
 //! that idles gives up its second core. `sleeper` is a leaf lock, taken only to sleep and to wake a sleeper.
 
-use crate::stub::{GIVE_WAY, Mapping, turn_kick};
+use crate::stub::{Mapping, turn_kick, undertaker, used};
 use crate::sys::{futex_wait, futex_wake};
 use crate::{clock, place};
 use parking_lot::Mutex;
@@ -22,8 +22,8 @@ const BUSY_HOST: u32 = 4096;
 /// Cores lost twice within this time mean a busy host, ns.
 const OFTEN_NS: u64 = 20_000_000;
 
-/// How often a stub that has lost the turn to another on its core lets that one run before it sleeps.
-const WAYS: u32 = 8;
+/// How many vCPU threads are not idle.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
 
 /// The host's own account of its processors, in the format of /proc/cpuinfo. Read once.
 pub fn cpuinfo() -> &'static str {
@@ -80,6 +80,7 @@ impl Cpu {
     /// choose from.
     pub fn new(index: usize) -> Arc<Cpu> {
         place::pin_vcpu(index);
+        BUSY.fetch_add(1, Relaxed);
         Arc::new(Cpu {
             index,
             kicked: AtomicU32::new(0),
@@ -116,12 +117,18 @@ impl Cpu {
             return;
         }
         self.leave();
+        let others = BUSY.fetch_sub(1, Relaxed) - 1;
+        if others == 0 {
+            while undertaker::end_one() {}
+            used::tidy();
+        }
         self.asleep.store(true, SeqCst);
         while self.kicked.load(SeqCst) == 0 && deadline.is_none_or(|deadline| clock::monotonic() < deadline) {
             futex_wait(&self.kicked, 0, false, deadline);
         }
         self.asleep.store(false, Relaxed);
         self.kicked.store(0, SeqCst);
+        BUSY.fetch_add(1, Relaxed);
     }
 
     /// Whether there was a kick; it is then taken.
@@ -199,7 +206,7 @@ impl Cpu {
         let before = if spin { last.replace(window.clone()) } else { last.take() };
         drop(last);
         if let Some(before) = before {
-            before.get().spin.store(if spin { GIVE_WAY | WAYS } else { 0 }, Relaxed);
+            before.give_way(spin);
         }
     }
 
@@ -218,6 +225,7 @@ impl Cpu {
 
 impl Drop for Cpu {
     fn drop(&mut self) {
+        BUSY.fetch_sub(1, Relaxed);
         self.leave();
     }
 }
@@ -225,6 +233,12 @@ impl Drop for Cpu {
 /// Host cores that this process may run on.
 pub fn usable_cores() -> usize {
     place::usable()
+}
+
+/// Whether every busy vCPU has a second core to itself, and one busy vCPU more would end that.
+#[inline]
+pub fn is_crowded() -> bool {
+    place::places().is_some_and(|places| places.spinning() && !places.spinning_with_another())
 }
 
 /// Lets the calling thread run on every usable core again: a thread that a vCPU thread starts is pinned as that is.

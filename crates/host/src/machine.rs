@@ -33,6 +33,7 @@ pub fn init(config: Config) -> Result<(), String> {
         let ok = started.is_ok();
         let _ = tell.send(started);
         if ok {
+            crate::place::unhurried();
             crate::stub::reap_forever();
         }
     });
@@ -42,11 +43,17 @@ pub fn init(config: Config) -> Result<(), String> {
     if pool > 0 {
         let keeper = thread::Builder::new().name("ruml-pool".into()).spawn(move || {
             crate::place::unpin();
+            crate::place::unhurried();
             zygote::keep_pool(pool)
         });
         keeper.map_err(|e| format!("cannot start a host thread: {e}"))?;
     }
     Ok(())
+}
+
+/// Reads what is told of the host in files that the machine will not have at hand: before Landlock, if there will be.
+pub fn learn() {
+    let _ = (crate::cpu::cpuinfo(), crate::cpu::caches(), huge_pages());
 }
 
 /// Makes [`init`] take the host for one that refuses process_vm_readv(2), as some containers do, so that guest memory is

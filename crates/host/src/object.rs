@@ -42,6 +42,11 @@ fn resident_of(registry: &Mutex<BTreeSet<RawFd>>) -> u64 {
     registry.iter().filter_map(|fd| stat(*fd).ok()).map(|st| st.st_blocks as u64 * 512).sum()
 }
 
+/// How many objects there are.
+pub fn count() -> usize {
+    REGISTRY.lock().len()
+}
+
 fn stat(fd: RawFd) -> Result<libc::stat> {
     // SAFETY: an all-zero stat is a valid value of that plain structure.
     let mut st: libc::stat = unsafe { std::mem::zeroed() };

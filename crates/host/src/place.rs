@@ -61,6 +61,22 @@ pub(crate) fn pin(tid: i32, core: usize) {
     allow(tid, &[core]);
 }
 
+/// Lets a host thread run on the caller's core only.
+pub(crate) fn pin_here(tid: i32) {
+    // SAFETY: no arguments.
+    let here = unsafe { libc::sched_getcpu() };
+    if let Ok(core) = usize::try_from(here) {
+        pin(tid, core);
+    }
+}
+
+/// Keeps the calling thread from taking the core of whoever runs when it wakes: it can wait.
+pub(crate) fn unhurried() {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `param` is readable. A refusal only costs speed.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &param) };
+}
+
 pub(crate) fn unpin() {
     if let Some(places) = places() {
         allow(0, &places.cores);
@@ -112,6 +128,11 @@ impl Places {
     #[inline]
     pub(crate) fn spinning(&self) -> bool {
         self.busy.load(Relaxed) * 2 <= self.cores.len()
+    }
+
+    /// The same with one busy vCPU more.
+    pub(crate) fn spinning_with_another(&self) -> bool {
+        (self.busy.load(Relaxed) + 1) * 2 <= self.cores.len()
     }
 
     /// A core that no busy vCPU uses, as a second one for vCPU `index`; its place in the list.

@@ -17,10 +17,13 @@ With kernel parameters it boots as User-Mode Linux does:
   mem=SIZE ncpus=N        memory and processors
   rootfstype=hostfs rootflags=FOLDER
                           a host folder as the root file system
-  ubdN[FLAGS]=FILE[,,SERIAL]
-                          a disk image or block device as disk N (0 to 15):
-                          /dev/ubda…; flags: r read-only, s synchronous,
-                          c shared, t no trim; ubd=sync for all
+  ubdN[FLAGS]=FILE[,BACKING][,SERIAL]
+                          a disk image (raw, copy-on-write, qcow2) or block
+                          device as disk N (0 to 15): /dev/ubda…; with BACKING, a
+                          copy-on-write file over it, made if it isn't there;
+                          flags: r read-only, s synchronous, c shared, t no
+                          trim, d a raw image, whatever it looks like;
+                          ubd=sync for all
   root=DEVICE rootfstype=TYPE rootflags=OPTIONS
                           the root file system (the first disk)
   initrd=FILE             initial cpio archive (plain, gzip, xz or zstd)
@@ -33,6 +36,7 @@ With kernel parameters it boots as User-Mode Linux does:
                           where the machine's pid file is (~/.uml/NAME)
   hostname=NAME ro rw quiet debug loglevel=N panic=SECONDS noreboot
   ruml.trace[=CALLS]      print syscalls as they are made: 'ruml run --help'
+  ruml.lockdown=off       as --no-lockdown of 'ruml run'
 Other words go to init: K=V to its environment, the rest to its arguments.
 
 Other commands:
@@ -70,6 +74,8 @@ error pass through.
       --trace-output FILE     print them to a file of the host, not to standard
                               error; without --trace all calls
       --verbose               print kernel messages
+      --no-lockdown           don't take from ruml itself what it doesn't need of
+                              the host (seccomp, Landlock): for debugging
   -h, --help
 
 CALLS are names of syscalls and classes, with commas between: %file, %desc,
@@ -81,7 +87,7 @@ ruml, 126 if the command cannot be run, 127 if it isn't found.
 ";
 
 const OPTIONS: &str = "--mem --ncpus --env --workdir --hostname --volume --disk --user --tty --no-tty --root --trace --trace-output \
-                       --verbose --help";
+                       --verbose --no-lockdown --help";
 
 /// Prints the completion script of a shell.
 pub fn completion(shell: Option<&str>) -> ExitCode {

@@ -98,6 +98,9 @@ pub fn boot(config: Config, may_reboot: bool, umid: Option<&Umid>, messages: Mes
             if let Some(umid) = umid {
                 umid.release();
             }
+            if host::supervise::wants_restart() {
+                return Ok(0);
+            }
             Err(host::machine::restart())
         }
         Outcome::Reboot => Ok(0),

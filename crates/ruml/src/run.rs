@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use kernel::block::ubd;
-use kernel::boot::{Config, First, Root, Volume, parse_size};
+use kernel::boot::{Config, First, Lockdown, Root, Volume, parse_size};
 use kernel::syscall::CallSet;
 use lexopt::prelude::*;
 
@@ -39,6 +39,7 @@ struct Options {
     trace: Option<CallSet>,
     trace_output: Option<PathBuf>,
     loglevel: u8,
+    lockdown: bool,
     command: Vec<String>,
 }
 
@@ -60,6 +61,7 @@ impl Options {
             trace_output: None,
             // Only a kernel that gives up or an oops is news to the user of a command.
             loglevel: 1,
+            lockdown: true,
             command: Vec::new(),
         };
         let mut parser = lexopt::Parser::from_args(args);
@@ -86,6 +88,7 @@ impl Options {
                 Short('t') | Long("tty") => options.tty = Some(true),
                 Long("no-tty") => options.tty = Some(false),
                 Long("root") => options.root = Root::HostCow(PathBuf::from(parser.value()?)),
+                Long("no-lockdown") => options.lockdown = false,
                 Long("verbose") => options.loglevel = 8,
                 Long("trace") => {
                     let calls = parser.optional_value().map(|v| v.string()).transpose()?;
@@ -148,6 +151,7 @@ impl Options {
             stdio: machine::stdio(self.tty)?,
             loglevel: self.loglevel,
             trace: self.trace,
+            lockdown: self.lockdown.then(Lockdown::default),
             panic_timeout: 0,
         })
     }

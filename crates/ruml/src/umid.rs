@@ -64,6 +64,11 @@ impl Umid {
         }
     }
 
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Gives the directory up before its time: the program is about to start again.
     pub fn release(&self) {
         let _ = fs::remove_file(self.dir.join("pid"));

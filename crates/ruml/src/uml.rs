@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use kernel::boot::{Channel, Config, First, Params, Root, Stdio};
+use kernel::boot::{Channel, Config, First, Lockdown, Params, Root, Stdio};
 
 use crate::umid::Umid;
 use crate::{console, machine};
@@ -17,6 +17,9 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
     let params =
         Params::parse(words.iter().map(String::as_str)).map_err(|e| format!("{e}\nTry 'ruml --help'."))?;
     let may_reboot = !params.noreboot;
+    if may_reboot && !params.no_lockdown {
+        host::supervise::supervise()?;
+    }
     tell_missing_devices(&params.unsupported);
     let umid = Umid::claim(params.umid.as_deref(), params.uml_dir.as_deref())?;
     let channels = console::channels(&params.consoles)?;
@@ -24,7 +27,10 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
     let console =
         channels.iter().find(|channel| channel.minor == 0).and_then(|channel| channel.output.as_ref());
     let log = console.map(machine::duplicate).transpose()?;
-    let config = config(params, channels, words.join(" "))?;
+    let mut config = config(params, channels, words.join(" "))?;
+    if let Some(lockdown) = &mut config.lockdown {
+        lockdown.write.extend(umid.dir().parent().map(Path::to_owned));
+    }
     let outcome = machine::boot(config, may_reboot, Some(&umid), machine::Messages { log, trace: None });
     drop(umid);
     outcome
@@ -65,6 +71,7 @@ fn config(mut params: Params, channels: Vec<Channel>, cmdline: String) -> Result
         stdio: Stdio::Consoles(channels),
         loglevel: params.loglevel.unwrap_or(7),
         trace: params.trace,
+        lockdown: (!params.no_lockdown).then(Lockdown::default),
         panic_timeout: params.panic.unwrap_or(0),
     })
 }

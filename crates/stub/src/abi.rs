@@ -92,6 +92,8 @@ pub mod command {
     /// Replace the 32-bit word at `addr` by the upper half of `len` if it is its lower half; `ret` is what was there, or
     /// minus EFAULT.
     pub const COMPARE_EXCHANGE: u32 = 8;
+    /// Make the thread as good as a fresh one: no signal blocked.
+    pub const RESET: u32 = 9;
 }
 
 /// Operations in a batch.

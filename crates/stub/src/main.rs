@@ -46,6 +46,8 @@ pub struct UContext {
     stack_size: u64,
     gregs: [u64; 23],
     fpstate: u64,
+    reserved: [u64; 8],
+    sigmask: u64,
 }
 
 const RAX: usize = 13;
@@ -203,6 +205,7 @@ fn serve(window: &Window, context: &mut UContext) {
                 let n = copy::guest(window, command == command::COPY_IN);
                 window.ret.store(n, Relaxed);
             }
+            command::RESET => context.sigmask = 0,
             command::COMPARE_EXCHANGE => window.ret.store(copy::compare_exchange(window), Relaxed),
             _ => window.ret.store(0, Relaxed),
         }

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub const SYS_READ: u64 = 0;
 pub const SYS_OPEN: u64 = 2;
 pub const SYS_MMAP: u64 = 9;
+pub const SYS_MPROTECT: u64 = 10;
 pub const SYS_MUNMAP: u64 = 11;
 pub const SYS_RT_SIGACTION: u64 = 13;
 pub const SYS_SCHED_YIELD: u64 = 24;

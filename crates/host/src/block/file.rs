@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -80,10 +80,23 @@ impl HostFile {
             lock::whole_file(fd, read_only).map_err(|held| format!("{}: {held}", path.display()))?;
         }
         Ok(HostFile {
-            len: len.next_multiple_of(SECTOR),
-            read_only,
             is_device,
             discard: !options.no_trim && !read_only,
+            ..HostFile::adopt(file, len.next_multiple_of(SECTOR), read_only)?
+        })
+    }
+
+    /// A file that is open, and perhaps locked, as a disk of `len` bytes; without discards.
+    ///
+    /// # Errors
+    /// In words for the user.
+    pub(super) fn adopt(file: File, len: u64, read_only: bool) -> Result<HostFile, String> {
+        let meta = file.metadata().map_err(|e| reason(&e))?;
+        Ok(HostFile {
+            len,
+            read_only,
+            is_device: meta.file_type().is_block_device(),
+            discard: false,
             no_zero_range: AtomicBool::new(false),
             no_nowait: [AtomicBool::new(false), AtomicBool::new(false)],
             slow_until: AtomicU64::new(0),
@@ -159,6 +172,19 @@ fn reason(error: &std::io::Error) -> String {
         Some(code) => format!("cannot open it: {}", abi::Errno::from_raw(code)),
         None => format!("cannot open it: {error}"),
     }
+}
+
+/// Whether a file that can be read cannot be written.
+pub(super) fn is_unwritable(path: &Path) -> bool {
+    let outcome = File::options().write(true).open(path);
+    matches!(outcome, Err(e) if matches!(e.raw_os_error(), Some(libc::EROFS | libc::EACCES)))
+}
+
+/// Whether a file begins with `magic`.
+pub(super) fn starts_with(path: &Path, magic: &[u8]) -> bool {
+    let mut start = vec![0; magic.len()];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut start, 0));
+    read.is_ok() && start == magic
 }
 
 fn device_u64(fd: BorrowedFd<'_>, request: libc::c_ulong) -> Result<u64> {

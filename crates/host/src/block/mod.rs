@@ -4,6 +4,7 @@
 //! what lies between the driver and the host's file (copy-on-write, other image formats) implements [`Blocking`], plain
 //! calls that wait, and becomes a disk by [`threaded`].
 //!
+//! - `image.rs`: images by what they are; `cow.rs`, `qcow2.rs`: those that are not raw.
 //! - `file.rs`: the host's file as plain calls. `lock.rs`: locks on it against other machines.
 //! - `order.rs`: a flush begins when all writes before it are done.
 //! - `uring.rs`: many requests in flight by io_uring. `pool.rs`: the same by threads, where the host refuses io_uring.
@@ -13,10 +14,13 @@
 //!
 //! Locks: an order's, then the ring's or the pool's. Completions are called with none of them held.
 
+mod cow;
 mod file;
+mod image;
 mod lock;
 mod order;
 mod pool;
+mod qcow2;
 mod uring;
 
 #[cfg(test)]
@@ -28,6 +32,7 @@ use abi::Result;
 use abi::errno::{EINVAL, EIO, EOPNOTSUPP, EROFS};
 
 pub use file::{HostFile, OpenOptions};
+pub use image::{Format, Image, flush_all, is_header, open_image};
 use order::Order;
 
 /// Bytes of a sector: what offsets and lengths of discards and flushes are told in by the guest.

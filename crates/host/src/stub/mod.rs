@@ -4,8 +4,7 @@
 //! change that process's memory. Inside: `window` is what both sides talk through, `filter` what a stub may call,
 //! `notify` who may clone, `process` who is alive, `zygote` where the first stub comes from.
 //!
-//! Locks: the clone order (`notify`) before the registry of processes before a process's own locks; all are held for
-//! microseconds, and none by a caller.
+//! Locks: the registry of processes before a process's own locks; all are held for microseconds, and none by a caller.
 
 #[path = "../../../stub/src/abi.rs"]
 #[expect(dead_code, reason = "the stub uses the rest")]
@@ -19,12 +18,14 @@ mod regs;
 mod run;
 mod space;
 mod thread;
+pub(crate) mod undertaker;
+pub(crate) mod used;
 mod window;
 pub(crate) mod zygote;
 
-pub(crate) use abi::GIVE_WAY;
 pub use op::{MapSource, MemOp};
 pub(crate) use process::reap_forever;
+
 pub use regs::{Regs, USER_CS, USER_DS, USER32_CS};
 pub use space::{AddressSpace, Footprint, Usage};
 pub use thread::StubThread;

@@ -1,19 +1,23 @@
 //! Who may clone: the seccomp listener through which every clone of every stub asks.
 //!
-//! Only the holder of `ORDER` reads the listener, and it knows which thread it has told to clone, and how. Whoever else
-//! asks has been tricked by its guest and is refused; while nobody reads, it waits.
+//! One thread, the notary, reads it. It knows which threads have been told to clone, and how, and lets each do that once.
+//! Whoever else asks has been tricked by its guest and is refused. The notary runs on the core of the stub that asks: the
+//! host then only switches to it and back, where an answer from another core would have to wake a sleeping one.
 
 use super::abi::{SLOT_LEN, SLOTS, STACK_OFFSET, THREAD_FLAGS};
-use super::window::Mapping;
-use crate::clock;
+use crate::place;
 use crate::sys::check;
-use abi::Result;
 use abi::errno::*;
 use parking_lot::Mutex;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
-static ORDER: Mutex<()> = Mutex::new(());
+/// The clones that are ordered and not yet asked for: at most one for each thread. A leaf lock.
+static ORDERS: Mutex<Vec<Order>> = Mutex::new(Vec::new());
+/// The notary's host thread, and the core it is on; -1 and `usize::MAX` for not known.
+static NOTARY: AtomicI32 = AtomicI32::new(-1);
+static NOTARY_CORE: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// The listener and the two places in the stub's text that clone.
 pub(super) struct Listener {
@@ -24,12 +28,15 @@ pub(super) struct Listener {
 
 pub(super) static LISTENER: OnceLock<Listener> = OnceLock::new();
 
-const POLL_SPIN_NS: u64 = 100_000;
-/// _IOWR('!', 0, struct seccomp_notif) and _IOWR('!', 1, struct seccomp_notif_resp).
+/// _IOWR('!', 0, struct seccomp_notif), _IOWR('!', 1, struct seccomp_notif_resp), _IOW('!', 4, __u64).
 const NOTIF_RECV: libc::c_ulong = 0xc050_2100;
 const NOTIF_SEND: libc::c_ulong = 0xc018_2101;
+const NOTIF_SET_FLAGS: libc::c_ulong = 0x4008_2104;
+/// Who asks and who answers expect each other on the same core.
+const SYNC_WAKE_UP: u64 = 1;
 
-/// A clone that a thread has been told to make.
+/// A clone that a thread is told to make.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Order {
     pub(super) tid: i32,
     pub(super) flags: u64,
@@ -57,54 +64,66 @@ impl Order {
     }
 }
 
-/// Gives the turn to a stub thread that has been told to clone, and lets it. Returns once the clone is allowed, or the
-/// thread has handed back without one. ESRCH if it is `lost`, which is asked when it has not asked to clone for a while.
-pub(super) fn ordered(
-    order: &Order,
-    window: &Mapping,
-    spin: bool,
-    lost: &mut dyn FnMut() -> bool,
-) -> Result<()> {
-    let listener = LISTENER.get().ok_or(ENOSYS)?;
-    let _guard = ORDER.lock();
-    window.release(false);
-    let spin_end = if spin { clock::monotonic() + POLL_SPIN_NS } else { 0 };
-    loop {
-        let now = clock::monotonic();
-        let timeout = if now < spin_end { 0 } else { 10 };
-        let mut poll = libc::pollfd { fd: listener.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one pollfd is passed.
-        let ready = unsafe { libc::poll(&mut poll, 1, timeout) };
-        if ready == 1 && poll.revents & libc::POLLIN != 0 {
-            if answer(order, listener) {
-                return Ok(());
-            }
-        } else if window.has_turn() {
-            return Ok(());
-        } else if ready <= 0 && now >= spin_end && lost() {
-            return Err(ESRCH);
+/// A clone that may be asked for until this is dropped.
+pub(super) struct Ordered(Order);
+
+impl Ordered {
+    /// Lets a thread that runs on `core` clone once.
+    pub(super) fn new(order: Order, core: Option<usize>) -> Ordered {
+        ORDERS.lock().push(order);
+        let notary = NOTARY.load(Relaxed);
+        if let Some(core) = core
+            && notary >= 0
+            && NOTARY_CORE.swap(core, Relaxed) != core
+        {
+            place::pin(notary, core);
         }
+        Ordered(order)
     }
 }
 
-/// Answers one request; true if it was the ordered one.
-fn answer(order: &Order, listener: &Listener) -> bool {
+impl Drop for Ordered {
+    fn drop(&mut self) {
+        ORDERS.lock().retain(|order| *order != self.0);
+    }
+}
+
+/// Answers whoever asks, for ever. Returns only if the host does not let it.
+pub(super) fn answer_forever() {
+    let Some(listener) = LISTENER.get() else { return };
+    // SAFETY: no arguments.
+    NOTARY.store(unsafe { libc::gettid() }, Relaxed);
+    // SAFETY: the flags are the argument itself. A host that does not know them only answers more slowly.
+    unsafe { libc::ioctl(listener.fd.as_raw_fd(), NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
+    while answer(listener) {}
+}
+
+/// Waits for a request and answers it; false if there can be none.
+fn answer(listener: &Listener) -> bool {
     // The host's structures may be longer than ours one day: it copies no more than the request's size says.
     // SAFETY: seccomp_notif is plain data, for which zero is a value.
     let mut notif: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: `notif` is writable and zero, as the host wants it.
     let got = check(unsafe { libc::ioctl(listener.fd.as_raw_fd(), NOTIF_RECV, &mut notif) }.into());
-    if got.is_err() {
-        return false;
+    match got {
+        Ok(_) => {}
+        // Whoever asked is gone, or a signal came.
+        Err(ENOENT | EINTR) => return true,
+        Err(_) => return false,
     }
-    let matches = order.matches(listener, &notif);
+    let mut orders = ORDERS.lock();
+    let ordered = orders.iter().position(|order| order.matches(listener, &notif));
+    if let Some(i) = ordered {
+        orders.swap_remove(i);
+    }
+    drop(orders);
     let mut reply = libc::seccomp_notif_resp {
         id: notif.id,
         val: 0,
-        error: if matches { 0 } else { -libc::EPERM },
-        flags: if matches { libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 } else { 0 },
+        error: if ordered.is_some() { 0 } else { -libc::EPERM },
+        flags: if ordered.is_some() { libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 } else { 0 },
     };
-    // SAFETY: `reply` is readable.
-    let sent = check(unsafe { libc::ioctl(listener.fd.as_raw_fd(), NOTIF_SEND, &mut reply) }.into());
-    matches && sent.is_ok()
+    // SAFETY: `reply` is readable. It fails where whoever asked is gone.
+    unsafe { libc::ioctl(listener.fd.as_raw_fd(), NOTIF_SEND, &mut reply) };
+    true
 }

@@ -123,42 +123,70 @@ pub(super) fn has_exited(pid: i32) -> bool {
 /// Only children of the calling thread.
 const WNOTHREAD: i32 = 0x2000_0000;
 
+/// How long to wait for more deaths.
+const CROWD: std::time::Duration = std::time::Duration::from_millis(4);
+
 /// Reaps stubs until there are none, which is for ever. Runs on the thread that started the first one, for stubs are
 /// children of that thread; other children of the program are left to whoever waits for them.
+///
+/// Deaths come in crowds, and to be woken costs as much as to reap. So a death is noticed at once where there was none for
+/// a while, and those after it a moment later, all together.
 pub(crate) fn reap_forever() {
     loop {
-        // SAFETY: siginfo_t is plain data, for which zero is a value.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let options = libc::WEXITED | libc::WNOWAIT | WNOTHREAD;
-        // SAFETY: `info` is writable.
-        let ret = check(unsafe { libc::waitid(libc::P_ALL, 0, &mut info, options) }.into());
-        match ret {
-            Ok(_) => {}
-            Err(EINTR) => continue,
+        match dying(0) {
+            Ok(Some(pid)) => reap(pid),
+            Ok(None) | Err(EINTR) => continue,
             Err(_) => return,
         }
-        // SAFETY: waitid has filled in a child's siginfo.
-        let pid = unsafe { info.si_pid() };
-        // Its id is not free before the wait below. The lock is not held over that: whoever forks needs it, and must not
-        // wait until this thread is given a core again.
-        let process = REGISTRY.lock().remove(&pid);
-        {
-            let mut alive = process.as_ref().map(|process| process.alive.write());
-            // SAFETY: `info` is writable; the child is a zombie, so this does not block.
-            unsafe {
-                libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, libc::WEXITED | WNOTHREAD);
+        loop {
+            std::thread::sleep(CROWD);
+            let mut any = false;
+            while let Ok(Some(pid)) = dying(libc::WNOHANG) {
+                reap(pid);
+                any = true;
             }
-            if let Some(alive) = &mut alive {
-                **alive = false;
+            if !any {
+                break;
             }
-        }
-        if let Some(process) = process {
-            process.mark_dead();
         }
     }
 }
 
-const RANGES: usize = 16;
+/// A child of this thread that has exited and is not reaped.
+fn dying(options: i32) -> Result<Option<i32>> {
+    // SAFETY: siginfo_t is plain data, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOWAIT | WNOTHREAD | options;
+    // SAFETY: `info` is writable.
+    check(unsafe { libc::waitid(libc::P_ALL, 0, &mut info, options) }.into())?;
+    // SAFETY: waitid has filled in a child's siginfo, or left zeros.
+    let pid = unsafe { info.si_pid() };
+    Ok(Some(pid).filter(|pid| *pid != 0))
+}
+
+fn reap(pid: i32) {
+    // Its id is not free before the wait below. The lock is not held over that: whoever forks needs it, and must not
+    // wait until this thread is given a core again.
+    let process = REGISTRY.lock().remove(&pid);
+    {
+        let mut alive = process.as_ref().map(|process| process.alive.write());
+        // SAFETY: siginfo_t is plain data, for which zero is a value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `info` is writable; the child is a zombie, so this does not block.
+        unsafe {
+            libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, libc::WEXITED | WNOTHREAD);
+        }
+        if let Some(alive) = &mut alive {
+            **alive = false;
+        }
+    }
+    if let Some(process) = process {
+        process.mark_dead();
+    }
+}
+
+/// Most ranges of one copy.
+pub(super) const RANGES: usize = 16;
 
 fn remote(ranges: &[(u64, usize)]) -> ([libc::iovec; RANGES], usize) {
     let mut iov = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; RANGES];

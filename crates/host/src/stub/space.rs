@@ -2,7 +2,7 @@
 
 use super::TASK_SIZE;
 use super::abi::{DATA_LEN, SLOT_COUNT, command, turn};
-use super::process::{Process, copy_from, copy_to};
+use super::process::{self, Process, copy_from, copy_to};
 use super::thread::answered;
 use super::window::Mapping;
 use abi::Result;
@@ -23,6 +23,9 @@ pub struct Usage {
     /// Bytes in memory.
     pub resident: u64,
 }
+
+/// A resident set so small that it hardly matters how small, bytes.
+const SMALL: u64 = 4 << 20;
 
 /// What a process of the host takes of its memory, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub struct AddressSpace {
     pub(super) process: Arc<Process>,
     pub(super) socket: OwnedFd,
     slots: Mutex<Slots>,
+    /// What earlier programs in this stub have used. A leaf lock.
+    baseline: Mutex<Usage>,
     /// Set only where the host refuses process_vm_readv.
     copier: OnceLock<Copier>,
 }
@@ -90,10 +95,54 @@ struct Slots {
     threads: usize,
 }
 
+/// What becomes of a host thread whose guest thread has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ThreadEnd {
+    /// It exits.
+    Exits,
+    /// It stays, for the process id is its own.
+    Parks,
+    /// It was the last: its process ends.
+    Process,
+}
+
 impl AddressSpace {
     pub(super) fn new(process: Arc<Process>, socket: OwnedFd, first: u32) -> Arc<AddressSpace> {
         let slots = Slots { first, next: 0, free: Vec::new(), parked: None, threads: 1 };
-        Arc::new(AddressSpace { process, socket, slots: Mutex::new(slots), copier: OnceLock::new() })
+        Arc::new(AddressSpace {
+            process,
+            socket,
+            slots: Mutex::new(slots),
+            baseline: Mutex::default(),
+            copier: OnceLock::new(),
+        })
+    }
+
+    /// Whether no second thread was ever made in it.
+    pub(super) fn one_thread_ever(&self) -> bool {
+        self.slots.lock().next == 0 && self.copier.get().is_none()
+    }
+
+    /// What is used from here on is the next program's. `so_far` is what the host counts, if it is known.
+    pub(super) fn set_baseline(&self, so_far: Option<Usage>) {
+        *self.baseline.lock() = so_far.unwrap_or_else(|| self.whole_usage());
+    }
+
+    /// What the present program has used of `whole`.
+    pub(super) fn since_baseline(&self, whole: Usage) -> Usage {
+        let before = *self.baseline.lock();
+        // The host keeps the largest resident set of all programs: unless it has grown, the present one's is not known.
+        // Where all were small it is not worth to ask.
+        let resident = if before.resident > SMALL && whole.resident <= before.resident {
+            self.resident_bytes().min(whole.resident)
+        } else {
+            whole.resident
+        };
+        Usage {
+            minor_faults: whole.minor_faults.saturating_sub(before.minor_faults),
+            major_faults: whole.major_faults.saturating_sub(before.major_faults),
+            resident,
+        }
     }
 
     /// A slot for a new thread; its window if an earlier thread has left one.
@@ -127,21 +176,19 @@ impl AddressSpace {
         self.copier.get_or_init(|| Copier { mapping, tid, turn: Mutex::new(()) });
     }
 
-    /// A thread ends. True if its host thread is to exit; the last one's end is the process's.
-    pub(super) fn end_thread(&self, slot: u32, mapping: &Arc<Mapping>, leader: bool) -> bool {
+    /// A thread ends: what becomes of its host thread.
+    pub(super) fn end_thread(&self, slot: u32, mapping: &Arc<Mapping>, leader: bool) -> ThreadEnd {
         let mut slots = self.slots.lock();
         slots.threads -= 1;
         if slots.threads == 0 {
-            drop(slots);
-            self.kill();
-            return false;
+            return ThreadEnd::Process;
         }
         if leader {
             slots.parked = Some(mapping.clone());
-            return false;
+            return ThreadEnd::Parks;
         }
         slots.free.push((slot, mapping.clone()));
-        true
+        ThreadEnd::Exits
     }
 
     /// Copies guest memory out; bytes copied, short at the first page the guest could not read.
@@ -215,6 +262,10 @@ impl AddressSpace {
 
     /// Copies `buf` into several ranges, one after the other; bytes copied, short at the first inaccessible page.
     pub fn write_vectored(&self, ranges: &[(u64, usize)], buf: &[u8]) -> usize {
+        let within = |&(addr, len): &(u64, usize)| clip(addr, len) == len;
+        if self.copier.get().is_none() && ranges.len() <= process::RANGES && ranges.iter().all(within) {
+            return self.process.with_pid(|pid| copy_to(pid, ranges, buf).unwrap_or(0)).unwrap_or(0);
+        }
         let mut done = 0;
         for &(addr, len) in ranges {
             let len = len.min(buf.len() - done);
@@ -281,6 +332,17 @@ impl AddressSpace {
 
     /// Page faults and resident memory of the process so far; zero once it is dead.
     pub fn usage(&self) -> Usage {
+        let before = *self.baseline.lock();
+        let whole = self.whole_usage();
+        Usage {
+            minor_faults: whole.minor_faults.saturating_sub(before.minor_faults),
+            major_faults: whole.major_faults.saturating_sub(before.major_faults),
+            resident: whole.resident,
+        }
+    }
+
+    /// The same of all programs that have run in it.
+    fn whole_usage(&self) -> Usage {
         let stat = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")));
         let Some(Ok(stat)) = stat else { return Usage::default() };
         // After the name, which ends at the last parenthesis: minflt is the eighth word, then cminflt, majflt; rss is

@@ -2,11 +2,12 @@
 
 use super::TASK_SIZE;
 use super::abi::*;
-use super::notify::{self, Order};
+use super::notify::{Order, Ordered};
 use super::op::{Descriptors, MemOp};
 use super::process::{self, PROCESS_VM, Process};
 use super::regs::Regs;
-use super::space::{AddressSpace, Usage};
+use super::space::{AddressSpace, ThreadEnd, Usage};
+use super::undertaker;
 use super::window::{Mapping, Woke};
 use crate::{clock, random, sys};
 use abi::errno::*;
@@ -51,6 +52,8 @@ pub struct StubThread {
     pub(super) copies: usize,
     /// New siblings that still spin on this thread's core.
     pub(super) newborn: Vec<Arc<Mapping>>,
+    /// It has been told to unmap everything, and has not been heard of since.
+    pub(super) emptying: bool,
 }
 
 /// Why an order was not carried out.
@@ -109,7 +112,7 @@ impl StubThread {
     /// What the address space has used, if the last event was a system call by which a program ends. What it says is the
     /// guest's own claim.
     pub fn usage(&self) -> Option<Usage> {
-        self.usage
+        self.usage.map(|usage| self.space.since_baseline(usage))
     }
 
     /// Copies from that memory; false if not all of it is there.
@@ -162,7 +165,22 @@ impl StubThread {
         }
     }
 
+    /// Nothing is staged any more for the next resume.
+    pub(super) fn forget_copies(&mut self) {
+        self.mapping.get().copy_count.store(0, Relaxed);
+        self.copies = 0;
+    }
+
+    /// Waits until a stub that empties itself is done.
+    fn finish_emptying(&mut self) -> Result<(), Failure> {
+        if core::mem::take(&mut self.emptying) {
+            self.result(0)?;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), Failure> {
+        self.finish_emptying()?;
         let mut done = 0;
         while !self.deferred.is_empty() {
             let count = self.stage_or_fail(done)?;
@@ -175,6 +193,7 @@ impl StubThread {
 
     /// Does deferred operations until those left fit one handoff, and stages these; how many are done.
     pub(super) fn stage_deferred(&mut self) -> Result<usize, Failure> {
+        self.finish_emptying()?;
         let mut done = 0;
         loop {
             let count = self.stage_or_fail(done)?;
@@ -277,8 +296,13 @@ impl StubThread {
     /// New siblings that wait for their first order stop spinning: their core is wanted.
     pub(super) fn hush(&mut self) {
         for mapping in self.newborn.drain(..) {
-            mapping.get().spin.store(0, Relaxed);
+            mapping.give_way(self.spin);
         }
+    }
+
+    /// Whoever has its core next may have it now: the thread's system call takes long.
+    pub fn rest(&self) {
+        self.mapping.give_way(self.spin);
     }
 
     /// A copy of the whole address space with a copy of this thread, as fork(2).
@@ -288,10 +312,15 @@ impl StubThread {
         introduce(self.mapping.get(), mapping.get(), self.spin);
         self.send(&[theirs.as_raw_fd(), memory.as_raw_fd()]).map_err(errno_of)?;
         self.mapping.get().command.store(command::FORK, Relaxed);
-        let pid = self.clone_by(&Order { tid: self.tid, flags: FORK_FLAGS, slot: None }, || {
-            drop((theirs, memory));
-            Birth::prepare();
-        })?;
+        let ordered = self.start_clone(FORK_FLAGS, None)?;
+        drop((theirs, memory));
+        Birth::prepare();
+        undertaker::end_one();
+        // The child comes second: one wait is enough, and the parent need wake nobody. Where there is none the parent tells.
+        let parent = self.mapping.clone();
+        let failed = || parent.has_turn() && (parent.get().ret.load(Relaxed) as i64) <= 0;
+        let _ = mapping.wait(None, self.spin, Some(clock::monotonic() + ORPHAN_NS), &failed);
+        let pid = self.finish_clone(ordered)?;
         let start = clock::monotonic();
         loop {
             // Nobody watches over a process that is not adopted yet, so this looks now and then.
@@ -319,6 +348,7 @@ impl StubThread {
             usage: None,
             copies: 0,
             newborn: Vec::new(),
+            emptying: false,
             ..*self
         };
         child.make_copier()?;
@@ -342,6 +372,7 @@ impl StubThread {
             usage: None,
             copies: 0,
             newborn: Vec::new(),
+            emptying: false,
             ..*self
         })
     }
@@ -385,7 +416,8 @@ impl StubThread {
         let window = self.mapping.get();
         window.slot.store(slot, Relaxed);
         window.command.store(command::THREAD, Relaxed);
-        let tid = self.clone_by(&Order { tid: self.tid, flags: THREAD_FLAGS, slot: Some(slot) }, || {})?;
+        let ordered = self.start_clone(THREAD_FLAGS, Some(slot))?;
+        let tid = self.finish_clone(ordered)?;
         let process = &self.space.process;
         if process.signal_thread(tid, 0).is_err() || !answered(process, &mapping, tid, self.spin) {
             self.space.kill();
@@ -394,23 +426,22 @@ impl StubThread {
         Ok((mapping, tid))
     }
 
-    /// Has the stub clone; the new process or thread id. `meanwhile` is done while the host is at it.
-    fn clone_by(&mut self, order: &Order, meanwhile: impl FnOnce()) -> Result<i32> {
-        let process = &self.space.process;
-        let start = clock::monotonic();
-        let mut progress = Progress::default();
-        let mut lost = || {
-            let late = clock::monotonic() - start;
-            process.is_dead()
-                || late > ORDER_NS
-                || late > STALL_NS && progress.stalled(process, order.tid) > 0
-        };
-        if notify::ordered(order, &self.mapping, self.spin, &mut lost).is_err() {
-            self.space.kill();
+    /// Has the stub clone.
+    fn start_clone(&mut self, flags: u64, slot: Option<u32>) -> Result<Ordered> {
+        if self.space.is_dead() {
             return Err(ESRCH);
         }
-        meanwhile();
+        let ordered = Ordered::new(Order { tid: self.tid, flags, slot }, self.core);
+        self.mapping.get().ret.store(0, Relaxed);
+        // Its core is the newcomer's next.
+        self.mapping.release_giving_way(self.spin);
+        Ok(ordered)
+    }
+
+    /// The new process or thread id.
+    fn finish_clone(&mut self, ordered: Ordered) -> Result<i32> {
         let ret = self.result(0).map_err(errno_of)?;
+        drop(ordered);
         match i32::try_from(ret) {
             Ok(id) if id > 0 => Ok(id),
             Ok(error) if error < 0 => Err(Errno::from_raw(-error)),
@@ -515,15 +546,19 @@ fn introduce(from: &Window, to: &Window, spin: bool) {
 impl Drop for StubThread {
     fn drop(&mut self) {
         self.hush();
-        let exits = self.space.end_thread(self.slot, &self.mapping, self.leader);
         let window = self.mapping.get();
-        if exits && !self.space.is_dead() && self.mapping.has_turn() {
-            window.op_count.store(0, Relaxed);
-            window.fd_count.store(0, Relaxed);
-            window.command.store(command::EXIT, Relaxed);
-            self.mapping.release(false);
-        } else {
-            window.spin.store(0, Relaxed);
+        match self.space.end_thread(self.slot, &self.mapping, self.leader) {
+            ThreadEnd::Process if self.spin && !self.space.is_dead() => {
+                undertaker::later(self.space.clone(), self.mapping.clone());
+            }
+            ThreadEnd::Process => self.space.kill(),
+            ThreadEnd::Exits if !self.space.is_dead() && self.mapping.has_turn() => {
+                window.op_count.store(0, Relaxed);
+                window.fd_count.store(0, Relaxed);
+                window.command.store(command::EXIT, Relaxed);
+                self.mapping.release(false);
+            }
+            ThreadEnd::Exits | ThreadEnd::Parks => window.spin.store(0, Relaxed),
         }
     }
 }

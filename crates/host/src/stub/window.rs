@@ -3,6 +3,7 @@
 //! Nothing read here can be trusted: a value is loaded once and then judged. See `abi` for the layout.
 
 use super::abi::*;
+use super::undertaker;
 use crate::cpu::Cpu;
 use crate::sys::{check, check_fd, futex_wait, futex_wake};
 use crate::{clock, sys};
@@ -18,6 +19,9 @@ const SPIN_NS: u64 = 50_000;
 /// The same for the kernel's side of an order that involves no guest code, which never takes long: a fork as a rule not
 /// even this long, and to be woken costs as much as half of one.
 const ORDER_SPIN_NS: u64 = 200_000;
+
+/// How often a stub that has lost the turn to another on its core lets that one run before it sleeps.
+const WAYS: u32 = 8;
 
 /// A spinning thread that has not looked for this long has lost its core to someone else, ns.
 const STOLEN_NS: u64 = 300_000;
@@ -108,6 +112,21 @@ impl Mapping {
         }
     }
 
+    /// The same, and others may have its core at once when it has done what it is told.
+    pub(super) fn release_giving_way(&self, spin: bool) {
+        let window = self.get();
+        self.give_way(spin);
+        window.turn.store(0, SeqCst);
+        if window.stub_waits.load(SeqCst) != 0 {
+            futex_wake(&window.turn, true);
+        }
+    }
+
+    /// The stub's core is wanted by another that may soon need this one again.
+    pub(crate) fn give_way(&self, spin: bool) {
+        self.get().spin.store(if spin { GIVE_WAY | WAYS } else { 0 }, Relaxed);
+    }
+
     #[inline]
     pub(super) fn has_turn(&self) -> bool {
         self.get().turn.load(Acquire) & turn::KERNEL != 0
@@ -154,6 +173,9 @@ impl Mapping {
                         looks = looks.wrapping_add(1);
                         continue;
                     }
+                }
+                if spin && undertaker::end_one() {
+                    continue;
                 }
                 window.kernel_waits.store(1, SeqCst);
                 let seen = window.turn.load(SeqCst);

@@ -5,7 +5,7 @@
 
 use super::abi::*;
 use super::filter;
-use super::notify::{LISTENER, Listener};
+use super::notify::{self, LISTENER, Listener};
 use super::process::{self, PROCESS_VM};
 use super::regs::Regs;
 use super::space::AddressSpace;
@@ -129,6 +129,8 @@ pub(crate) fn start() -> std::result::Result<(), String> {
     if LISTENER.set(listener).is_err() {
         return Err("the machine is already initialised".into());
     }
+    let notary = std::thread::Builder::new().name("ruml-notary".into()).spawn(notify::answer_forever);
+    notary.map_err(|e| failed("a host thread", e))?;
     window.vdso.store(answer.vdso, Relaxed);
     window.vdso_end.store(if answer.vdso == 0 { 0 } else { answer.vdso + vdso::host_len() }, Relaxed);
     vdso::init(answer.vdso).map_err(|e| failed("the vDSO's memory", e))?;
@@ -158,6 +160,7 @@ pub(crate) fn start() -> std::result::Result<(), String> {
         usage: None,
         copies: 0,
         newborn: Vec::new(),
+        emptying: false,
     };
     thread.make_copier().map_err(|e| failed("a thread for copies", e))?;
     thread.fp_learn().map_err(|e| failed("the signal frame's vector state", e))?;

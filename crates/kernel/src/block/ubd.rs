@@ -8,8 +8,8 @@ mod config;
 use std::sync::Arc;
 
 use abi::Result;
-use abi::errno::EIO;
-use host::block::{Disk, Op, OpenOptions, Request};
+use abi::errno::{EIO, EPERM};
+use host::block::{Disk, Format, Image, Op, OpenOptions, Request};
 
 pub use config::{MAX_DEVICES, Setup, UbdConfig};
 
@@ -27,17 +27,17 @@ const WINDOW: usize = 8;
 /// A disk whose host file is open.
 pub struct Ubd {
     config: UbdConfig,
-    disk: Arc<dyn Disk>,
+    image: Image,
 }
 
 /// The disk's driver.
 pub struct UbdDisk {
+    name: String,
     disk: Arc<dyn Disk>,
     serial: Option<String>,
+    /// The next start would look at the first bytes to tell what the file is.
+    probed: bool,
 }
-
-/// What a copy-on-write file starts with.
-const COW_MAGIC: [u8; 4] = *b"OOOM";
 
 /// Opens the files of a disk.
 ///
@@ -52,48 +52,40 @@ pub fn open(config: UbdConfig) -> core::result::Result<Ubd, String> {
         no_trim: config.no_trim,
     };
     let failed = |message: String| format!("{name}: {message}");
-    if config.backing.is_some() {
-        return Err(failed("copy-on-write files are not in this version".to_owned()));
-    }
-    let disk = host::block::open(&config.file, options, config.engine).map_err(failed)?;
-    if !config.no_cow && is_cow(&*disk) {
-        let message =
-            "it is a copy-on-write file, which this version doesn't have; 'd' takes it for a plain disk";
-        return Err(format!("{name}: {}: {message}", config.file.display()));
-    }
-    Ok(Ubd { config, disk })
-}
-
-/// By its first bytes, in either byte order.
-fn is_cow(disk: &dyn Disk) -> bool {
-    let mut sector = vec![0; SECTOR as usize];
-    if disk.len() < SECTOR {
-        return false;
-    }
-    if disk.read_now(0, &mut sector) < sector.len() {
-        let (outcome, data) = start(disk, Op::Read, 0, sector).wait();
-        if outcome.is_err() {
-            return false;
+    if config.no_cow {
+        if config.backing.is_some() {
+            return Err(failed("'d' takes the file for a plain disk, which has no backing file".to_owned()));
         }
-        sector = data;
+        let disk = host::block::open(&config.file, options, config.engine).map_err(failed)?;
+        let image = Image { disk, format: Format::Raw, backing: None };
+        return Ok(Ubd { config, image });
     }
-    let reversed: Vec<u8> = COW_MAGIC.iter().rev().copied().collect();
-    sector[..4] == COW_MAGIC || sector[..4] == *reversed
+    let image = host::block::open_image(&config.file, config.backing.as_deref(), options, config.engine)
+        .map_err(failed)?;
+    Ok(Ubd { config, image })
 }
 
 /// Makes a disk known to the guest. From a task.
 pub fn add(ubd: Ubd) {
     let (name, index) = (ubd.config.name(), ubd.config.index);
-    let len = ubd.disk.len();
-    let read_only = if ubd.disk.is_read_only() { ", read-only" } else { "" };
-    crate::pr_info!("{name}: {} 512-byte sectors{read_only}", len / SECTOR);
+    let Image { disk, format, backing } = ubd.image;
+    let len = disk.len();
+    let read_only = if disk.is_read_only() { ", read-only" } else { "" };
+    let format = match format {
+        Format::Raw => "",
+        Format::Cow => ", copy-on-write",
+        Format::Qcow2 => ", qcow2",
+    };
+    let backing = backing.map_or(String::new(), |file| format!(" over {file}"));
+    crate::pr_info!("{name}: {} 512-byte sectors{read_only}{format}{backing}", len / SECTOR);
+    let probed = format.is_empty() && !ubd.config.no_cow;
     let parts = DiskParts {
-        name,
+        name: name.clone(),
         sys_parent: format!("devices/platform/uml-blkdev.{index}/block"),
         major: UBD_MAJOR,
         first_minor: index * MINORS,
         minors: MINORS,
-        ops: Box::new(UbdDisk { disk: ubd.disk, serial: ubd.config.serial }),
+        ops: Box::new(UbdDisk { name, disk, serial: ubd.config.serial, probed }),
     };
     Gendisk::add(parts, true);
 }
@@ -119,6 +111,25 @@ impl UbdDisk {
     /// The serial number of the command line.
     pub fn serial(&self) -> Option<&str> {
         self.serial.as_deref()
+    }
+
+    /// Whether a write would make the file look like another kind of image, which could name any file of the host as
+    /// part of this disk.
+    fn refuse_header(&self, offset: u64, bufs: &[&[u8]]) -> Result<()> {
+        if offset > 0 || !self.probed {
+            return Ok(());
+        }
+        let mut start = [0; 4];
+        let bytes = bufs.iter().flat_map(|buf| buf.iter());
+        start.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        if !host::block::is_header(start) {
+            return Ok(());
+        }
+        crate::pr_err!(
+            "{0}: a copy-on-write or qcow2 header is not written to the start of a plain disk (the flag 'd' allows it: {0}d=)",
+            self.name
+        );
+        Err(EPERM)
     }
 
     fn command(&self, op: Op, offset: u64, len: u64) -> Result<()> {
@@ -169,6 +180,7 @@ impl DiskOps for UbdDisk {
     }
 
     fn write(&self, offset: u64, bufs: &[&[u8]], fua: bool) -> Result<()> {
+        self.refuse_header(offset, bufs)?;
         let mut at = offset;
         let mut pending = Vec::new();
         for buf in bufs {
@@ -205,6 +217,9 @@ impl DiskOps for UbdDisk {
     }
 
     fn start_write(&self, offset: u64, data: Vec<u8>) -> Pending {
+        if let Err(errno) = self.refuse_header(offset, &[&data]) {
+            return Pending::ready(Err(errno), data);
+        }
         if self.disk.write_now(offset, &data) == data.len() {
             return Pending::ready(Ok(()), data);
         }

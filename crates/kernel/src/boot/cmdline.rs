@@ -38,6 +38,8 @@ pub struct Params {
     pub consoles: Vec<(Option<u32>, String)>,
     /// `hostfs=`
     pub hostfs: Option<String>,
+    /// `ruml.lockdown=off`
+    pub no_lockdown: bool,
     /// `noreboot`
     pub noreboot: bool,
     /// `uml_dir=`
@@ -78,6 +80,7 @@ impl Params {
         let text =
             || value.filter(|v| !v.is_empty()).map(str::to_owned).ok_or(format!("{name}= needs a value"));
         match (name, value) {
+            ("ruml.lockdown", Some("off")) => self.no_lockdown = true,
             ("mem", Some(v)) => {
                 self.mem = Some(parse_size(v).ok_or(format!("mem={v}: not a size (try mem=512M)"))?)
             }

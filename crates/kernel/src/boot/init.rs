@@ -38,6 +38,7 @@ pub(super) fn start(config: Config, disks: Vec<Ubd>) -> core::result::Result<(),
 fn boot(init: &Arc<Task>, config: Config) -> core::result::Result<(), String> {
     root::mount_all(&config)?;
     let (files, tty) = standard_files(config.stdio).map_err(|e| format!("cannot open the console: {e}"))?;
+    super::lockdown::seal(config.lockdown.as_ref())?;
     match config.first {
         First::Command { argv, env, cwd, uid, gid } => {
             init.set_comm(b"init");

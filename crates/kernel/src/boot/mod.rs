@@ -5,6 +5,7 @@
 //! - `root.rs`: the root file system and what is mounted in it.
 //! - `files.rs`: files that the kernel makes itself.
 //! - `init.rs`: the first process: the built-in init of `ruml run`, or the guest's own.
+//! - `lockdown.rs`: what of the host is given up.
 //! - `power.rs`: exit, poweroff, reboot, panic.
 //!
 //! [`run`] is the whole life of a machine; the caller's thread waits in it.
@@ -13,6 +14,7 @@ mod accounts;
 mod cmdline;
 pub mod files;
 mod init;
+mod lockdown;
 mod power;
 mod root;
 
@@ -56,8 +58,20 @@ pub struct Config {
     pub loglevel: u8,
     /// Trace these syscalls.
     pub trace: Option<CallSet>,
+    /// Whether ruml gives up what it doesn't need of the host, and which folders of the host it keeps besides those that
+    /// the guest is shown.
+    pub lockdown: Option<Lockdown>,
     /// `panic=`: seconds until the reboot after a panic; 0 never reboots, and the machine ends.
     pub panic_timeout: i32,
+}
+
+/// What of the host is kept when the machine locks itself in.
+#[derive(Clone, Debug, Default)]
+pub struct Lockdown {
+    /// Folders that ruml itself writes to: of the machine's control files.
+    pub write: Vec<PathBuf>,
+    /// Internet sockets.
+    pub network: bool,
 }
 
 /// Where `/` comes from.
@@ -151,6 +165,7 @@ pub fn run(mut config: Config) -> Result<Outcome, String> {
     printk::set_console_level(config.loglevel);
     let disks = std::mem::take(&mut config.disks);
     let disks = disks.into_iter().map(ubd::open).collect::<Result<Vec<_>, _>>()?;
+    lockdown::enter(&config)?;
     host::machine::init(host::machine::Config { ncpus: config.ncpus, ..Default::default() })?;
     time::init();
     crate::task::sys::set_hostname(config.hostname.as_bytes());
@@ -170,5 +185,6 @@ pub fn run(mut config: Config) -> Result<Outcome, String> {
         let _ = vcpu.join();
     }
     crate::tty::shutdown();
+    host::block::flush_all()?;
     Ok(outcome)
 }

@@ -3,9 +3,10 @@
 //! - [`Mm`] (here): an address space, and [`Mm::change`], the one way to change it.
 //! - `vma.rs`: what is mapped where, the truth that the host's maps follow.
 //! - `mmap.rs`, `mprotect.rs`, `mremap.rs`, `madvise.rs`, `mlock.rs`, `msync.rs`: the syscalls.
-//! - `fault.rs`: page faults and growing stacks. `paged.rs`: mapped files that are only partly in memory. `access.rs`: the kernel's own copies. `remote.rs`: other processes'.
+//! - `fault.rs`: page faults and growing stacks. `paged.rs`: mapped files that are only partly in memory.
+//! - `access.rs`: the kernel's own copies. `remote.rs`: other processes'.
 //! - `filemap/`: the page cache of files on disks.
-//! - `overcommit.rs`, `oom.rs`: how much memory there is. `shm.rs`: System V. `info.rs`: what /proc shows.
+//! - `overcommit.rs`, `account.rs`, `oom.rs`: how much memory there is. `shm.rs`: System V. `info.rs`: what /proc shows.
 //!
 //! Lock: `mmap_lock`, a sleeping lock a mm, over VMAs and layout. Files are asked to map before it is taken, and let go
 //! after it is released: their own locks may be held by a copy that waits for it.
@@ -16,6 +17,7 @@
 //! [`Undo`] keeps what the list was, in case the host refuses.
 
 mod access;
+pub mod account;
 mod fault;
 pub mod filemap;
 pub mod info;

@@ -1,45 +1,50 @@
-//! `mem=`: how much the machine uses, and the OOM killer.
+//! `mem=` enforced: looks at what the machine uses, and the OOM killer.
 //!
 //! Nothing here runs while the machine is idle. While a guest program runs, its vCPU calls [`pressure`] now and then
-//! ([`next_check`]), because a guest touches the memory that it has been given without asking again. What counts is the
-//! anonymous memory of the stubs and their page tables, the memory objects (tmpfs, shared memory), and the kernel's own
-//! heap. Pages that a fork still shares count twice in that sum, so it is verified by the host's proportional figures,
-//! which are dear, before anybody is killed.
+//! ([`next_check`]), because a guest touches the memory that it has been given without asking again: the less there is
+//! left, the sooner it is looked at again. What counts is [`account`](super::account)'s sum. It says too much after
+//! forks, so it is verified before anybody is killed.
 //!
 //! Over the limit, caches are dropped first ([`register_shrinker`]); then the process with the largest score dies, by
 //! SIGKILL, as Linux's `oom_badness` has it: resident memory and page tables plus oom_score_adj thousandths of all
-//! memory.
+//! memory. Its stub dies at once, as Linux's reaper does it: the memory is back before the program has had its turn to
+//! exit. If that isn't enough, more die in the same step.
+//!
+//! The bound: the host's loss is at most `mem=`, plus what two vCPUs touch between two looks, plus what the machine needs
+//! at rest (docs/performance.md has the figures, the hostile tests assert it).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use abi::signal::SIGKILL;
 use host::object;
-use host::stub::{AddressSpace, Footprint};
 
+use super::account::{self, mm_of};
 use super::overcommit;
+use crate::sched;
 use crate::sync::{SpinLock, rank};
 use crate::task::{Process, exit, pid};
 use crate::vfs::dcache;
 
 /// The sum is looked at no more often than this, ns: with plenty of memory left, and when there is none.
 const CHECK_INTERVAL: u64 = 400_000_000;
-const CHECK_INTERVAL_SHORT: u64 = 20_000_000;
-/// No more than one part in so many of the time goes into verifying, unless that would take longer than this, ns.
-const VERIFY_SHARE: u64 = 20;
-const VERIFY_INTERVAL_MAX: u64 = 1_000_000_000;
-/// Bytes that a guest takes in a nanosecond, at most: memory is looked at again before it could be gone.
-const BYTES_PER_NS: u64 = 2;
+const CHECK_INTERVAL_SHORT: u64 = 5_000_000;
+/// With many processes a look itself takes long: the next one comes no sooner than after so many times that.
+const COST_SHARE: u64 = 2;
+/// Bytes that a vCPU's guest takes in a nanosecond, at most: memory is looked at again before it could be gone.
+const BYTES_PER_NS: u64 = 3;
+/// How long a victim may take to let go of what its files hold before another is chosen, ns.
+const VICTIM_TIME: u64 = 100_000_000;
+/// When several have to die one after the other, one part of so many of the memory is made free besides.
+const STORM: u64 = 8;
 /// Of this many parts of the memory, one is left free by reclaim.
 const RESERVE: u64 = 64;
 /// oom_score_adj of a process that is never chosen.
 const OOM_SCORE_ADJ_MIN: i32 = -1000;
 
 static NEXT_CHECK: AtomicU64 = AtomicU64::new(0);
-static USED: AtomicU64 = AtomicU64::new(0);
-/// What of it was not in caches.
-static UNCACHED: AtomicU64 = AtomicU64::new(0);
+/// When somebody was killed last, host monotonic ns.
+static LAST_KILL: AtomicU64 = AtomicU64::new(0);
 
 /// Somebody who holds memory that could be freed: a page cache.
 pub struct Shrinker {
@@ -58,16 +63,6 @@ pub fn register_shrinker(shrinker: Shrinker) {
     SHRINKERS.lock().push(shrinker);
 }
 
-/// Bytes in use when last looked at.
-pub fn used() -> u64 {
-    USED.load(Ordering::Relaxed)
-}
-
-/// Bytes in use by others than caches when last looked at.
-pub fn uncached() -> u64 {
-    UNCACHED.load(Ordering::Relaxed)
-}
-
 /// Memory of the machine, bytes.
 pub struct MemInfo {
     /// `mem=`
@@ -84,7 +79,12 @@ pub struct MemInfo {
 pub fn meminfo() -> MemInfo {
     let total = overcommit::total();
     let shared = shared();
-    MemInfo { total, free: total.saturating_sub(measure()), cached: cached() + shared, shared }
+    MemInfo {
+        total,
+        free: total.saturating_sub(account::measure().total()),
+        cached: cached() + shared,
+        shared,
+    }
 }
 
 /// Bytes that caches hold.
@@ -104,43 +104,6 @@ pub fn drop_caches() {
 /// Bytes of files in memory (tmpfs, memfd) and of shared memory.
 pub fn shared() -> u64 {
     object::resident() + crate::fs::tmpfs::heap_bytes()
-}
-
-/// The sum: the processes' own memory by `own`, the objects, and the kernel's heap.
-fn sum(own: impl Fn(&AddressSpace) -> u64) -> u64 {
-    let processes: Vec<_> = pid::tasklist().processes().cloned().collect();
-    let mut seen = HashSet::new();
-    let mut sum = Footprint::own().anonymous + object::resident() + object::resident_caches();
-    for process in &processes {
-        if let Some(mm) = mm_of(process)
-            && seen.insert(mm.id)
-        {
-            sum += own(&mm.space);
-        }
-    }
-    USED.store(sum, Ordering::Relaxed);
-    UNCACHED.store(sum.saturating_sub(cached()), Ordering::Relaxed);
-    sum
-}
-
-/// What is used, or more than that after forks.
-fn measure() -> u64 {
-    sum(|space| {
-        let footprint = space.footprint();
-        footprint.anonymous + footprint.tables
-    })
-}
-
-/// What is used, exactly.
-fn verify() -> u64 {
-    sum(|space| {
-        let footprint = space.footprint();
-        space.proportional_anonymous_bytes().unwrap_or(footprint.anonymous) + footprint.tables
-    })
-}
-
-fn mm_of(process: &Process) -> Option<Arc<super::Mm>> {
-    process.threads().iter().find_map(|t| t.mm().ok())
 }
 
 /// When [`pressure`] should be called again, host monotonic ns.
@@ -164,7 +127,7 @@ pub fn pressure(now: u64) {
 pub fn pressure_in_call(now: u64) {
     let total = overcommit::total();
     let most = total - total / RESERVE;
-    if !look(now).is_some_and(|used| used > most) {
+    if look(now).is_none_or(|used| used <= most) {
         return;
     }
     let used = verified(now);
@@ -174,35 +137,45 @@ pub fn pressure_in_call(now: u64) {
             shrink(used - most);
         }
         host::machine::trim_heap();
-        if used > total && verify() > total {
-            kill_largest(total);
+        let used = account::verify().total();
+        if used > total {
+            kill(used, total);
         }
     }
 }
 
-/// What is used, exactly; the next look waits in proportion to what it cost.
+/// Bytes in use, exactly.
 fn verified(now: u64) -> u64 {
-    let used = verify();
-    let after = host::clock::monotonic();
-    let pause = after.saturating_sub(now).saturating_mul(VERIFY_SHARE);
-    NEXT_CHECK.store(after + pause.clamp(CHECK_INTERVAL_SHORT, VERIFY_INTERVAL_MAX), Ordering::Relaxed);
+    let used = account::verify().total();
+    schedule_check(now, used);
     used
 }
 
 /// Bytes in use; none if it is not time to look again.
 fn look(now: u64) -> Option<u64> {
     let due = next_check();
-    let claim = |next| NEXT_CHECK.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-    if now < due || !claim(now + CHECK_INTERVAL) {
+    // Not far off, or a guest that begins to run before the look is over would not be stopped for long.
+    let next = now + CHECK_INTERVAL_SHORT;
+    if now < due || NEXT_CHECK.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
         return None;
     }
-    let used = measure();
-    let soon =
-        (overcommit::total().saturating_sub(used) / BYTES_PER_NS).clamp(CHECK_INTERVAL_SHORT, CHECK_INTERVAL);
-    // With thousands of processes the look itself takes long.
-    let cost = host::clock::monotonic().saturating_sub(now);
-    NEXT_CHECK.store(now + soon.max(cost.saturating_mul(8)), Ordering::Relaxed);
+    let used = account::measure().total();
+    schedule_check(now, used);
     Some(used)
+}
+
+/// Settles when to look next, after a look that began at `began`.
+fn schedule_check(began: u64, used: u64) {
+    let now = host::clock::monotonic();
+    let cost = now.saturating_sub(began).saturating_mul(COST_SHARE);
+    let rate = BYTES_PER_NS * sched::vcpus().len().max(1) as u64;
+    NEXT_CHECK
+        .store(now + pause(overcommit::total().saturating_sub(used), rate).max(cost), Ordering::Relaxed);
+}
+
+/// How long `left` bytes last at so many bytes a nanosecond.
+fn pause(left: u64, rate: u64) -> u64 {
+    (left / rate).clamp(CHECK_INTERVAL_SHORT, CHECK_INTERVAL)
 }
 
 fn reclaim(used: u64, total: u64) {
@@ -214,31 +187,67 @@ fn reclaim(used: u64, total: u64) {
     dcache::shrink_all();
     // What the heap has freed is not the host's yet.
     host::machine::trim_heap();
-    if verify() > total {
-        kill_largest(total);
+    let used = account::verify().total();
+    if used > total {
+        kill(used, total);
     }
 }
 
-fn kill_largest(total: u64) {
+/// Kills as many processes as it takes to get from `used` to `total` bytes, the largest first.
+fn kill(used: u64, total: u64) {
+    let now = host::clock::monotonic();
     let processes: Vec<_> = pid::tasklist().processes().cloned().collect();
-    if processes.iter().any(|p| p.group_exit.load(Ordering::SeqCst) && !p.zombie.load(Ordering::SeqCst)) {
-        // Somebody is dying already; its memory and what its files hold come back first.
+    let recent = now < LAST_KILL.load(Ordering::Relaxed) + VICTIM_TIME;
+    if recent && objects_of_the_dying(&processes, used, total) {
         return;
     }
-    let victims = processes.iter().filter_map(|p| Some((score(p, total)?, p)));
-    let Some((_, victim)) = victims.max_by_key(|(score, _)| *score) else {
+    let mut victims: Vec<_> =
+        processes.iter().filter(|p| !is_dying(p)).filter_map(|p| Some((score(p, total)?, p))).collect();
+    victims.sort_by_key(|(score, _)| core::cmp::Reverse(*score));
+    // Where one victim was not enough, many grow at once.
+    let mut excess = used.saturating_sub(total) + if recent { total / STORM } else { 0 };
+    for (_, victim) in &victims {
+        excess = excess.saturating_sub(kill_one(victim));
+        LAST_KILL.store(now, Ordering::Relaxed);
+        if excess == 0 {
+            return;
+        }
+    }
+    if victims.is_empty() && !processes.iter().any(|p| is_dying(p)) {
         crate::pr_emerg!("Out of memory and no killable processes...");
-        return;
-    };
-    let Some(task) = victim.threads().first().cloned() else { return };
-    let rss = mm_of(victim).map_or(0, |mm| mm.rss());
+    }
+}
+
+/// Whether what the dying have in their files, which comes back when they have had their turn to exit, may be enough.
+fn objects_of_the_dying(processes: &[Arc<Process>], used: u64, total: u64) -> bool {
+    processes.iter().any(|p| is_dying(p)) && used.saturating_sub(shared()) <= total
+}
+
+/// Whether somebody who has been told to die is still there.
+pub fn anybody_dying() -> bool {
+    pid::tasklist().processes().any(|p| is_dying(p))
+}
+
+fn is_dying(process: &Process) -> bool {
+    process.group_exit.load(Ordering::SeqCst) && !process.zombie.load(Ordering::SeqCst)
+}
+
+/// Bytes that come back.
+fn kill_one(victim: &Process) -> u64 {
+    let threads = victim.threads();
+    let (Some(task), Some(mm)) = (threads.first(), mm_of(victim)) else { return 0 };
+    let footprint = mm.space.footprint();
     crate::pr_emerg!(
         "Out of memory: Killed process {} ({}) anon-rss:{}kB",
         victim.tgid,
         task.comm().escape_ascii(),
-        rss / 1024
+        footprint.anonymous / 1024
     );
-    exit::kill_process(&task, SIGKILL);
+    exit::kill_process(task, SIGKILL);
+    if mm.users() <= threads.len() {
+        mm.space.kill();
+    }
+    footprint.anonymous + footprint.tables
 }
 
 /// Badness in bytes; none for a process that may not be killed.
@@ -257,4 +266,16 @@ pub fn oom_score(process: &Process) -> i64 {
     let total = overcommit::total();
     let points = score(process, total).unwrap_or(0).max(0) / (total / 1000).max(1) as i64;
     points.min(2000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_come_sooner_the_less_is_left() {
+        assert_eq!(pause(u64::MAX, 2), CHECK_INTERVAL);
+        assert_eq!(pause(0, 2), CHECK_INTERVAL_SHORT);
+        assert_eq!(pause(100_000_000, 2), 50_000_000);
+    }
 }

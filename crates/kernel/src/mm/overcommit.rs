@@ -14,36 +14,48 @@ use crate::task::current;
 static TOTAL: AtomicU64 = AtomicU64::new(512 << 20);
 /// Promised to all address spaces, bytes.
 static COMMITTED: AtomicI64 = AtomicI64::new(0);
+/// Mappings of all address spaces.
+static MAPPINGS: AtomicI64 = AtomicI64::new(0);
 /// 0 heuristic, 1 always, 2 never beyond the limit.
 static MODE: AtomicU32 = AtomicU32::new(0);
 /// Percent of the memory that mode 2 promises.
 static RATIO: AtomicU32 = AtomicU32::new(50);
 
-/// What one address space has promised; gives it back when it goes. A copy has promised nothing yet.
+/// What one address space has promised, and its number of mappings; gives them back when it goes. A copy has promised
+/// nothing yet.
 #[derive(Default)]
-pub struct Charge(u64);
+pub struct Charge {
+    bytes: u64,
+    mappings: usize,
+}
+
+impl Charge {
+    fn set(&mut self, bytes: u64, mappings: usize) {
+        if (bytes, mappings) != (self.bytes, self.mappings) {
+            COMMITTED.fetch_add(bytes as i64 - self.bytes as i64, Ordering::Relaxed);
+            MAPPINGS.fetch_add(mappings as i64 - self.mappings as i64, Ordering::Relaxed);
+            (self.bytes, self.mappings) = (bytes, mappings);
+        }
+    }
+}
 
 impl Clone for Charge {
     fn clone(&self) -> Self {
-        Charge(0)
+        Charge::default()
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        COMMITTED.fetch_sub(self.0 as i64, Ordering::Relaxed);
+        self.set(0, 0);
     }
 }
 
 impl MmInner {
-    /// Brings the promised sum in line with the VMAs.
+    /// Brings the sums over all address spaces in line with the VMAs.
     pub(super) fn settle(&mut self) {
         self.hiwater_vm = self.hiwater_vm.max(self.vmas.totals().total);
-        let now = self.vmas.totals().account;
-        if now != self.charge.0 {
-            COMMITTED.fetch_add(now as i64 - self.charge.0 as i64, Ordering::Relaxed);
-            self.charge.0 = now;
-        }
+        self.charge.set(self.vmas.totals().account, self.vmas.len());
     }
 }
 
@@ -75,6 +87,11 @@ pub fn total() -> u64 {
 /// Promised, bytes (Committed_AS).
 pub fn committed() -> u64 {
     COMMITTED.load(Ordering::Relaxed).max(0) as u64
+}
+
+/// Mappings of all address spaces.
+pub fn mappings() -> u64 {
+    MAPPINGS.load(Ordering::Relaxed).max(0) as u64
 }
 
 /// CommitLimit, bytes.

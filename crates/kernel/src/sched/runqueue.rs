@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::sync::{SpinLock, rank};
 use crate::task::{Task, TaskState};
@@ -57,6 +57,8 @@ impl Default for SchedAttr {
 pub struct Sched {
     state: SpinLock<SchedState>,
     attr: SpinLock<SchedAttr>,
+    /// Real-time priority lent by those who wait for its locks; 0 for none.
+    lent: AtomicU8,
     /// Weighted run time, ns.
     vruntime: AtomicU64,
     /// ns in the guest program and in the kernel.
@@ -88,6 +90,7 @@ impl Sched {
                 SchedState { state: TaskState::Uninterruptible, on_cpu: false, queued: false },
             ),
             attr: SpinLock::new(rank::LEAF, attr),
+            lent: AtomicU8::new(0),
             vruntime: AtomicU64::new(vruntime),
             utime: AtomicU64::new(0),
             stime: AtomicU64::new(0),
@@ -106,6 +109,16 @@ impl Sched {
     /// Sets them; a running task feels it at its next slice.
     pub fn set_attr(&self, attr: SchedAttr) {
         *self.attr.lock() = attr;
+    }
+
+    /// The real-time priority that it runs with, its own or a lent one; 0 for a normal task.
+    pub fn realtime_priority(&self) -> u8 {
+        self.attr().priority.max(self.lent.load(Ordering::Relaxed))
+    }
+
+    /// Lends it a priority; whether that is another than before.
+    pub(super) fn lend(&self, priority: u8) -> bool {
+        self.lent.swap(priority, Ordering::Relaxed) != priority
     }
 
     /// Weighted run time so far; a child starts with its parent's.
@@ -202,15 +215,26 @@ impl RunQueue {
     /// Adds a runnable task.
     pub fn push(&mut self, task: Arc<Task>) {
         self.arrivals += 1;
-        let attr = task.sched.attr();
-        if attr.policy.is_realtime() {
-            self.realtime.insert((99u8.saturating_sub(attr.priority), self.arrivals), task);
+        let priority = task.sched.realtime_priority();
+        if priority > 0 {
+            self.realtime.insert((99u8.saturating_sub(priority), self.arrivals), task);
             return;
         }
         // A sleeper gets half a slice of credit, no more.
         let floor = self.min_vruntime.saturating_sub(super::SLICE / 2);
         let vruntime = task.sched.vruntime.fetch_max(floor, Ordering::Relaxed).max(floor);
         self.fair.insert((vruntime, self.arrivals), task);
+    }
+
+    /// Puts a task whose priority has changed where it belongs, if it is here.
+    pub fn resort(&mut self, task: &Arc<Task>) {
+        let at = self.realtime.iter().find(|(_, t)| Arc::ptr_eq(t, task)).map(|(key, _)| *key);
+        let realtime = at.and_then(|key| self.realtime.remove(&key));
+        let at = self.fair.iter().find(|(_, t)| Arc::ptr_eq(t, task)).map(|(key, _)| *key);
+        let fair = at.and_then(|key| self.fair.remove(&key));
+        if let Some(task) = realtime.or(fair) {
+            self.push(task);
+        }
     }
 
     /// Takes who runs next on vCPU `id`.
@@ -237,14 +261,14 @@ impl RunQueue {
 
     /// Whether somebody here should run before `task`, which has just used up its slice or is being asked to yield.
     pub fn should_preempt(&self, task: &Task) -> bool {
-        let attr = task.sched.attr();
+        let priority = task.sched.realtime_priority();
         if let Some(((key, _), _)) = self.realtime.first_key_value() {
-            let own = 99u8.saturating_sub(attr.priority);
-            if !attr.policy.is_realtime() || *key < own || (*key == own && attr.policy == Policy::RoundRobin)
-            {
+            let own = 99u8.saturating_sub(priority);
+            let takes_turns = || task.sched.attr().policy == Policy::RoundRobin;
+            if priority == 0 || *key < own || (*key == own && takes_turns()) {
                 return true;
             }
         }
-        !attr.policy.is_realtime() && !self.fair.is_empty()
+        priority == 0 && !self.fair.is_empty()
     }
 }

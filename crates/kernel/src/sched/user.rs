@@ -6,7 +6,7 @@ use abi::Result;
 use abi::errno::EINTR;
 use host::stub::{Event, Wait};
 
-use super::{SLICE, STEAL_DELAY, schedule, vcpu};
+use super::{CROWDED_STEAL_DELAY, SLICE, STEAL_DELAY, schedule, vcpu};
 use crate::mm::{self, oom};
 use crate::task::{Task, TaskState, current, with_current};
 
@@ -17,7 +17,7 @@ pub fn run_user(task: &Task) -> Event {
     let started = host::clock::monotonic();
     oom::pressure(started);
     let slice_end = task.sched.run_start.load(Ordering::Relaxed) + SLICE;
-    let steal_at = started + STEAL_DELAY;
+    let steal_at = started + if host::cpu::is_crowded() { CROWDED_STEAL_DELAY } else { STEAL_DELAY };
     // Fixed at the start: what this stretch uses is charged only at its end.
     let cpu_limit = task.cpu_time_limit(started);
     // The guest is stopped for either, and memory is looked at before it goes on.
@@ -89,9 +89,6 @@ pub fn cond_resched() -> Result<()> {
         killed = task.fatal_signal_pending();
         over = now >= task.sched.run_start.load(Ordering::Relaxed) + SLICE;
     });
-    if killed {
-        return Err(EINTR);
-    }
     if over && let Some(vcpu) = vcpu::current_vcpu() {
         oom::pressure_in_call(now);
         vcpu.timers.run_expired(now);
@@ -101,5 +98,5 @@ pub fn cond_resched() -> Result<()> {
             schedule();
         }
     }
-    Ok(())
+    if killed { Err(EINTR) } else { Ok(()) }
 }

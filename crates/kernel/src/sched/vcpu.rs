@@ -279,6 +279,16 @@ pub(super) fn enqueue(task: Arc<Task>) {
     target.kick();
 }
 
+/// Lends a task a real-time priority, or takes it back with 0. It is felt at once where the task waits for a vCPU.
+pub fn boost(task: &Arc<Task>, priority: u8) {
+    if task.sched.lend(priority) {
+        for vcpu in vcpus() {
+            vcpu.queue.lock().resort(task);
+        }
+        call_idle();
+    }
+}
+
 /// Tasks that run or wait for a vCPU.
 fn active() -> u64 {
     let of =

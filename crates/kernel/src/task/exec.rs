@@ -20,8 +20,9 @@ use abi::elf::*;
 use abi::errno::{E2BIG, EACCES, EFAULT, EINVAL, ELIBBAD, ELOOP, ENOENT, ENOEXEC};
 use abi::fcntl::{AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, OpenFlags};
 use abi::prctl::PER_CLEAR_ON_SETID;
-use host::stub::{Regs, StubThread};
+use host::stub::{MemOp, Regs, StubThread};
 
+use super::stubs::{self, Spare};
 use super::{Task, current, exit};
 use crate::mm::Mm;
 use crate::signal;
@@ -101,6 +102,11 @@ fn do_execve(
         // A program may count on a name.
         argv.push(Vec::new());
     }
+    if let Some(stub) = task.user.lock().as_ref() {
+        stub.rest();
+    }
+    // Emptied while the files are looked at.
+    let spare = Spare::new(task);
     let (file, unreadable) = open_exec(task, path)?;
     let head = read_head(&file)?;
     let mut bprm = Binprm { file, head, filename, argv, envp, inaccessible, unreadable };
@@ -116,7 +122,9 @@ fn do_execve(
         persona &= !PER_CLEAR_ON_SETID;
     }
     let image = Image::new(&main, interp.as_ref(), persona)?;
-    let (mm, stub) = make_mm(image, &main, &bprm, &exec_cred)?;
+    let spare =
+        spare.take(stubs::domain(task, &exec_cred.cred).filter(|_| !exec_cred.secure && !bprm.unreadable));
+    let (mm, stub) = make_mm(image, &main, &bprm, &exec_cred, spare)?;
     exit::de_thread(task)?;
     task.personality.store(persona, Ordering::Relaxed);
     point_of_no_return(task, mm, stub, &bprm, exec_cred);
@@ -194,18 +202,17 @@ fn exec_cred(task: &Task, file: &File) -> Result<cred::ExecCred> {
     cred::compute(&task.cred(), privileges, shares_fs || no_new_privs, no_new_privs)
 }
 
-/// Puts the image into a fresh stub: one batch, one copy.
+/// Puts the image into a stub, `spare` if there is one: one batch, one copy.
 fn make_mm(
     mut image: Image,
     main: &Binary,
     bprm: &Binprm,
     exec_cred: &cred::ExecCred,
+    spare: Option<StubThread>,
 ) -> Result<(Arc<Mm>, StubThread)> {
     image.map_vdso()?;
     let stack = build_stack(&image, bprm, exec_cred)?;
     image.map_stack(stack.bytes.len() as u64, main.program.exec_stack)?;
-    let (space, mut stub) = StubThread::fresh()?;
-    stub.batch(core::mem::take(&mut image.ops)).map_err(|(_, errno)| errno)?;
     let layout = &mut image.inner.layout;
     layout.start_stack = stack.sp;
     (layout.arg_start, layout.arg_end) = stack.args;
@@ -217,9 +224,12 @@ fn make_mm(
         ranges.push((addr, len));
         bytes.resize(bytes.len() + len, 0);
     }
-    if space.write_vectored(&ranges, &bytes) != bytes.len() {
-        return Err(EFAULT);
-    }
+    // What the spare's last program has done to it is its own affair: then it takes a fresh one.
+    let spare = spare.and_then(|stub| fill(stub, image.ops.clone(), &ranges, &bytes).ok());
+    let mut stub = match spare {
+        Some(stub) => stub,
+        None => fill(StubThread::fresh()?.1, core::mem::take(&mut image.ops), &ranges, &bytes)?,
+    };
     *stub.regs_mut() = Regs {
         rip: image.entry,
         rsp: stack.sp,
@@ -230,7 +240,13 @@ fn make_mm(
         ..Regs::default()
     };
     stub.reset_fpstate();
-    Ok((Mm::new(space, image.inner), stub))
+    Ok((Mm::new(stub.address_space().clone(), image.inner), stub))
+}
+
+fn fill(mut stub: StubThread, ops: Vec<MemOp>, ranges: &[(u64, usize)], bytes: &[u8]) -> Result<StubThread> {
+    stub.batch(ops).map_err(|(_, errno)| errno)?;
+    let copied = stub.address_space().write_vectored(ranges, bytes);
+    if copied == bytes.len() { Ok(stub) } else { Err(EFAULT) }
 }
 
 fn build_stack(image: &Image, bprm: &Binprm, exec_cred: &cred::ExecCred) -> Result<StackImage> {
@@ -283,6 +299,7 @@ fn build_stack(image: &Image, bprm: &Binprm, exec_cred: &cred::ExecCred) -> Resu
 fn point_of_no_return(task: &Arc<Task>, mm: Arc<Mm>, stub: StubThread, bprm: &Binprm, new: cred::ExecCred) {
     let process = &task.process;
     exit::release_mm(task);
+    let domain = stubs::domain(task, &task.cred());
     let old_stub = task.user.lock().replace(stub);
     let old_mm = task.set_mm(Some(mm));
     crate::mm::batch_landed(task);
@@ -290,8 +307,7 @@ fn point_of_no_return(task: &Arc<Task>, mm: Arc<Mm>, stub: StubThread, bprm: &Bi
     if let Some(vfork) = vfork {
         vfork.complete();
     }
-    drop(old_stub);
-    drop(old_mm);
+    stubs::release(domain, old_stub, old_mm);
 
     close_on_exec(task);
     task.set_comm(bprm.filename.rsplit(|&b| b == b'/').next().unwrap_or_default());

@@ -12,7 +12,7 @@ use abi::errno::EAGAIN;
 use abi::signal::SIGCHLD;
 use abi::wait::{w_exitcode, w_termsig};
 
-use super::{Process, Task, TaskState, current, family, pid};
+use super::{Process, Task, TaskState, current, family, pid, stubs};
 use crate::ipc::futex;
 use crate::sync::{Interruptible, Sleep, wait_event};
 use crate::{boot, signal, syscall, time, tty};
@@ -145,8 +145,7 @@ fn leave_mm(task: &Arc<Task>) {
     release_mm(task);
     let user = task.user.lock().take();
     let mm = task.set_mm(None);
-    drop(user);
-    drop(mm);
+    stubs::release(stubs::domain(task, &task.cred()), user, mm);
     let vfork = task.vfork_done.lock().take();
     if let Some(vfork) = vfork {
         vfork.complete();

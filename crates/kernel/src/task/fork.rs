@@ -18,7 +18,7 @@ use zerocopy::IntoBytes;
 use super::clone_args::{NAMESPACES, read_clone_args};
 use super::user::NprocCharge;
 use super::{Process, Task, TaskParts, VforkDone, current, pid, pidfd, run};
-use crate::mm::Mm;
+use crate::mm::{Mm, account};
 use crate::sched::{self, Policy, SchedAttr};
 use crate::signal::SigAltStackState;
 use crate::uaccess::UserPtr;
@@ -75,6 +75,7 @@ pub fn clone3(uargs: u64, size: usize) -> Result<i32> {
 pub fn kernel_clone(args: &KernelCloneArgs) -> Result<i32> {
     let parent = current();
     check_flags(&parent, args)?;
+    account::admit(args.flags & CLONE_VM == 0)?;
     let number = Number::reserve(args.set_tid)?;
     let tid = number.tid;
     let child = copy_task(&parent, args, tid)?;
@@ -133,7 +134,7 @@ fn check_flags(parent: &Task, args: &KernelCloneArgs) -> Result<()> {
     check_namespaces(parent, flags)
 }
 
-/// There is one name space of each kind. EINVAL is Linux's answer where a kind isn't built in, after the permission.
+/// There is one name space of each kind but of mounts. EINVAL is Linux's answer where a kind isn't built in, after the permission.
 pub(super) fn check_namespaces(task: &Task, flags: u64) -> Result<()> {
     if flags & NAMESPACES == 0 {
         return Ok(());
@@ -141,7 +142,7 @@ pub(super) fn check_namespaces(task: &Task, flags: u64) -> Result<()> {
     if flags & CLONE_NEWUSER == 0 && !task.cred().capable(CAP_SYS_ADMIN) {
         return Err(EPERM);
     }
-    Err(EINVAL)
+    if flags & NAMESPACES & !CLONE_NEWNS != 0 { Err(EINVAL) } else { Ok(()) }
 }
 
 /// A reserved number, freed unless it is kept.
@@ -181,7 +182,11 @@ fn copy_task(parent: &Arc<Task>, args: &KernelCloneArgs, tid: i32) -> Result<Arc
     let charge = NprocCharge::new(&cred, parent.process.rlimit(RLIMIT_NPROC))?;
     let files = parent.files()?;
     let files = if share(CLONE_FILES) { files } else { files.copy() };
-    let fs = if share(CLONE_FS) { parent.fs() } else { parent.fs().copy() };
+    let fs = match () {
+        () if share(CLONE_NEWNS) => parent.fs().copy_namespace(),
+        () if share(CLONE_FS) => parent.fs(),
+        () => parent.fs().copy(),
+    };
     let process = if share(CLONE_THREAD) { parent.process.clone() } else { copy_process(parent, args, tid) };
     let (mm, mut user) = copy_mm(parent, share(CLONE_VM))?;
     let regs = user.regs_mut();

@@ -36,6 +36,7 @@ pub mod session;
 pub mod setid;
 pub mod share;
 mod state;
+mod stubs;
 pub mod sys;
 pub mod syslog;
 mod user;

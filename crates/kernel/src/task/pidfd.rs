@@ -72,6 +72,13 @@ pub fn file_of(task: &Arc<Task>, thread: bool, nonblock: bool) -> Result<Arc<Fil
     anon::anon_file("[pidfd]", Box::new(ops), flags, FileMode::READ | FileMode::WRITE)
 }
 
+/// The same for a process, dead or alive.
+pub fn file_of_process(process: Arc<Process>) -> Result<Arc<File>> {
+    let number = process.tgid;
+    let ops = PidFile { process, thread: None, number };
+    anon::anon_file("[pidfd]", Box::new(ops), OpenFlags::RDWR, FileMode::READ | FileMode::WRITE)
+}
+
 /// The process that a pidfd refers to; None if the file is no pidfd.
 pub fn process_of(file: &File) -> Option<Arc<Process>> {
     file.ops_as::<PidFile>().map(|f| f.process.clone())

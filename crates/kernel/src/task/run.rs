@@ -43,7 +43,9 @@ fn user_loop(task: &Arc<Task>) {
                 let _ = task.with_regs(|r| r.rax = abi::errno::EFAULT.to_rax());
             }
             Event::Dead => {
-                crate::pr_warn!("{}[{}]: stub is gone", task.comm().escape_ascii(), task.tid());
+                if !task.fatal_signal_pending() {
+                    crate::pr_warn!("{}[{}]: stub is gone", task.comm().escape_ascii(), task.tid());
+                }
                 exit::kill_process(task, abi::signal::SIGKILL);
             }
         }

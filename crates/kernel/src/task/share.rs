@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use abi::Result;
-use abi::errno::{EINVAL, EOPNOTSUPP};
+use abi::cred::{CAP_SYS_ADMIN, CAP_SYS_CHROOT};
+use abi::errno::{EINVAL, EOPNOTSUPP, EPERM, ESRCH};
 use abi::sched::*;
 
 use super::clone_args::NAMESPACES;
-use super::{current, fork, pid, ptrace_access};
+use super::{capable, current, fork, pid, pidfd, ptrace_access};
+use crate::fs::proc::mount_namespace;
 use crate::vfs::Fd;
 
 /// unshare(2)
@@ -28,16 +30,46 @@ pub fn unshare(flags: u64) -> Result<()> {
         let old = task.set_files(Some(files));
         drop(old);
     }
-    if flags & CLONE_FS != 0 {
+    if flags & CLONE_NEWNS != 0 {
+        task.set_fs(task.fs().copy_namespace());
+    } else if flags & CLONE_FS != 0 {
         task.set_fs(task.fs().copy());
     }
     Ok(())
 }
 
-/// setns(2): there is one name space of each kind, and no file of one.
-pub fn setns(fd: Fd, _nstype: u32) -> Result<()> {
-    fd.file()?;
-    Err(EINVAL)
+/// setns(2): into another mount name space, by its file or by a pidfd of a process in it. There is one of each other
+/// kind, which everybody is in already. EINVAL, EPERM.
+pub fn setns(fd: Fd, nstype: u32) -> Result<()> {
+    let file = fd.file()?;
+    let kinds = u64::from(nstype);
+    let ns = match pidfd::process_of(&file) {
+        Some(process) if kinds != 0 && kinds & !NAMESPACES == 0 => {
+            let task = process.threads().first().cloned().ok_or(ESRCH)?;
+            if kinds & CLONE_NEWNS == 0 {
+                return if capable(CAP_SYS_ADMIN) { Ok(()) } else { Err(EPERM) };
+            }
+            task.fs().ns.clone()
+        }
+        Some(_) => return Err(EINVAL),
+        None => {
+            let ns = mount_namespace(&file)?;
+            if kinds != 0 && kinds != CLONE_NEWNS {
+                return Err(EINVAL);
+            }
+            ns
+        }
+    };
+    if !capable(CAP_SYS_ADMIN) || !capable(CAP_SYS_CHROOT) {
+        return Err(EPERM);
+    }
+    let task = current();
+    // Not under the feet of others who share the directories.
+    if Arc::strong_count(&task.fs()) > 2 {
+        return Err(EINVAL);
+    }
+    task.set_fs(task.fs().in_namespace(&ns)?);
+    Ok(())
 }
 
 /// kcmp(2): 0 for the same, 1 and 2 for an order among those that differ.

@@ -287,6 +287,7 @@ fn was_set() {
 
 /// Tells `watcher` from now on, as long as it lives.
 pub(super) fn watch_settings(watcher: Weak<dyn ClockSetWatch>) {
+    host::clock::on_step(was_set);
     let mut list = SET_WATCHERS.lock();
     // Dead ones go when the list has doubled, so that it stays in proportion to the living.
     if list.len() == list.capacity() {
@@ -297,6 +298,7 @@ pub(super) fn watch_settings(watcher: Weak<dyn ClockSetWatch>) {
 
 /// Where those sleep who must know when the clock is set, and how often it was.
 pub(super) fn settings() -> (&'static WaitQueue, u64) {
+    host::clock::on_step(was_set);
     (&SET_QUEUE, SET_COUNT.load(Ordering::SeqCst))
 }
 

@@ -36,6 +36,34 @@ impl FsStruct {
         })
     }
 
+    /// A copy in a new name space, a copy of this one: CLONE_NEWNS.
+    pub fn copy_namespace(&self) -> Arc<FsStruct> {
+        let (ns, pairs) = self.ns.copy();
+        let moved = |path: Path| {
+            let new = pairs.iter().find(|(old, _)| Arc::ptr_eq(old, &path.mnt)).map(|(_, new)| new.clone());
+            // A detached mount is in no name space.
+            Path { mnt: new.unwrap_or(path.mnt), dentry: path.dentry }
+        };
+        let (root, cwd) = self.dirs.lock().clone();
+        Arc::new(FsStruct {
+            dirs: SpinLock::new(rank::FS, (moved(root), moved(cwd))),
+            umask: AtomicU32::new(self.umask()),
+            ns,
+        })
+    }
+
+    /// A copy at the root of another name space: setns(2). ENOENT if that has no root.
+    pub fn in_namespace(&self, ns: &Arc<super::mount::MountNamespace>) -> abi::Result<Arc<FsStruct>> {
+        let mut root = Path::root_of(&ns.root().ok_or(abi::errno::ENOENT)?);
+        // What was mounted over the first root is what its programs see.
+        super::mount::traverse_mounts(&mut root);
+        Ok(Arc::new(FsStruct {
+            dirs: SpinLock::new(rank::FS, (root.clone(), root)),
+            umask: AtomicU32::new(self.umask()),
+            ns: ns.clone(),
+        }))
+    }
+
     /// The root directory.
     pub fn root(&self) -> Path {
         self.dirs.lock().0.clone()

@@ -3,8 +3,8 @@
 //! Locks: NAMESPACE (sleeping) serialises changes of any tree of mounts; MOUNT guards the hash of mounts by place, and
 //! below it the place of each mount and the list of each name space.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
 
 use abi::Result;
 use abi::errno::{EBUSY, EINVAL, ENOENT, ENOSPC, ENOTDIR};
@@ -45,6 +45,8 @@ pub struct Mount {
     /// What it shows as its root.
     pub root: Arc<Dentry>,
     flags: AtomicU32,
+    /// MS_UNBINDABLE: no bind mount is made of it.
+    unbindable: AtomicBool,
     /// Where it is attached: parent mount and the directory in it. None for the root of the name space, and once
     /// detached.
     pub at: SpinLock<Option<(Arc<Mount>, Arc<Dentry>)>>,
@@ -62,6 +64,7 @@ impl Mount {
             sb: sb.clone(),
             root: root.clone(),
             flags: AtomicU32::new(flags.bits()),
+            unbindable: AtomicBool::new(false),
             at: SpinLock::new(rank::MOUNT_PLACE, None),
         })
     }
@@ -74,6 +77,16 @@ impl Mount {
     /// remount,bind.
     pub fn set_flags(&self, flags: MountFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// Whether MS_UNBINDABLE was set.
+    pub fn is_unbindable(&self) -> bool {
+        self.unbindable.load(Ordering::Relaxed)
+    }
+
+    /// Sets MS_UNBINDABLE, or with false MS_PRIVATE.
+    pub fn set_unbindable(&self, unbindable: bool) {
+        self.unbindable.store(unbindable, Ordering::Relaxed);
     }
 
     /// Whether nothing may be written through it.
@@ -109,6 +122,8 @@ impl Drop for Mount {
 type ByPlace = HashMap<(usize, usize), Arc<Mount>>;
 
 static BY_PLACE: LazyLock<SpinLock<ByPlace>> = LazyLock::new(|| SpinLock::new(rank::MOUNT, HashMap::new()));
+/// Every name space that is alive.
+static NAMESPACES: SpinLock<Vec<Weak<MountNamespace>>> = SpinLock::new(rank::LEAF, Vec::new());
 static NAMESPACE: LazyLock<Mutex<()>> = LazyLock::new(|| Mutex::new(()));
 
 /// Most mounts of one name space: /proc/sys/fs/mount-max.
@@ -179,16 +194,28 @@ pub struct MountNamespace {
 impl MountNamespace {
     /// A name space whose root is `root`.
     pub fn new(root: &Arc<Mount>) -> Arc<MountNamespace> {
-        Arc::new(MountNamespace::of(vec![root.clone()]))
+        MountNamespace::of(vec![root.clone()])
     }
 
-    fn of(mounts: Vec<Arc<Mount>>) -> MountNamespace {
-        MountNamespace {
+    /// The living one with that number.
+    pub fn by_id(id: u64) -> Option<Arc<MountNamespace>> {
+        // One that dies in between is dropped without the lock.
+        let all = NAMESPACES.lock().clone();
+        all.iter().filter_map(Weak::upgrade).find(|ns| ns.id == id)
+    }
+
+    fn of(mounts: Vec<Arc<Mount>>) -> Arc<MountNamespace> {
+        let ns = Arc::new(MountNamespace {
             mounts: SpinLock::new(rank::MOUNT_LIST, mounts),
             id: NEXT_NS.fetch_add(1, Ordering::Relaxed),
             event: AtomicU64::new(0),
             changed: WaitQueue::new(),
-        }
+        });
+        let mut all = NAMESPACES.lock();
+        all.retain(|old| old.strong_count() > 0);
+        all.push(Arc::downgrade(&ns));
+        drop(all);
+        ns
     }
 
     /// How often its mounts have changed.
@@ -327,8 +354,9 @@ impl MountNamespace {
             let Some(at) = old.parent() else { continue };
             let Some((_, parent)) = pairs.iter().find(|(o, _)| Arc::ptr_eq(o, &at.mnt)) else { continue };
             put_on(new, Path { mnt: parent.clone(), dentry: at.dentry });
+            new.set_unbindable(old.is_unbindable());
         }
-        (Arc::new(MountNamespace::of(new)), pairs)
+        (MountNamespace::of(new), pairs)
     }
 }
 

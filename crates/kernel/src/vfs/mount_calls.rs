@@ -1,7 +1,7 @@
 //! mount(2), umount2(2), pivot_root(2).
 //!
-//! Every mount is private: MS_PRIVATE is accepted as what is so already, other kinds of propagation as long as nobody
-//! could tell (a lone name space has no peers); MS_UNBINDABLE is refused.
+//! Every mount is private: nothing is passed on to other name spaces. MS_PRIVATE is what is so already, and so is
+//! MS_SLAVE of a mount without peers; MS_SHARED, which would have to pass on, is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -165,7 +165,7 @@ fn has_writers(sb: &Arc<SuperBlock>) -> bool {
 fn bind(source: &Path, target: &Path, recursive: bool) -> Result<()> {
     let ns = namespace();
     let _guard = lock_namespace();
-    if !ns.has(&source.mnt) {
+    if !ns.has(&source.mnt) || source.mnt.is_unbindable() {
         return Err(EINVAL);
     }
     let copy = Mount::new(&source.mnt.sb, &source.dentry, source.mnt.flags());
@@ -175,6 +175,10 @@ fn bind(source: &Path, target: &Path, recursive: bool) -> Result<()> {
     let mut copies = vec![(source.mnt.clone(), copy.clone())];
     for mnt in below {
         let Some(at) = mnt.parent() else { continue };
+        if mnt.is_unbindable() {
+            // Nor what is mounted on it: it has no copy to stand on.
+            continue;
+        }
         let top = Arc::ptr_eq(&at.mnt, &source.mnt);
         if Arc::ptr_eq(&mnt, &source.mnt) || (top && !at.dentry.is_below(&source.dentry)) {
             continue;
@@ -196,8 +200,16 @@ fn set_propagation(target: &Path, flags: u64) -> Result<()> {
     if !kind.is_power_of_two() || flags & !(PROPAGATION | MS_REC | MS_SILENT) != 0 {
         return Err(EINVAL);
     }
-    mount_at(target)?;
-    if kind == MS_UNBINDABLE { Err(EINVAL) } else { Ok(()) }
+    let mnt = mount_at(target)?;
+    if kind == MS_SHARED {
+        return Err(EINVAL);
+    }
+    let _guard = lock_namespace();
+    let below = if flags & MS_REC != 0 { namespace().subtree(&mnt) } else { vec![mnt] };
+    for mnt in below {
+        mnt.set_unbindable(kind == MS_UNBINDABLE);
+    }
+    Ok(())
 }
 
 fn move_mount(source: &Path, target: &Path) -> Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::put;
 use crate::fs::kernfs::{Tree, text};
-use crate::mm::{filemap, oom, overcommit};
+use crate::mm::{account, filemap, oom, overcommit};
 use crate::task::pid;
 
 pub(super) fn files() -> Vec<Arc<Tree>> {
@@ -30,8 +30,11 @@ fn resident() -> (u64, u64) {
 
 pub(super) fn meminfo() -> String {
     let total = overcommit::total();
-    let free = crate::mm::meminfo().free.min(total);
+    let used = account::measure();
+    let free = total.saturating_sub(used.total());
     let (cached, buffers) = (oom::cached(), filemap::reclaim::buffers());
+    let on_heap = cached.saturating_sub(host::object::resident_caches());
+    let slab = used.kernel.saturating_sub(on_heap) + used.host;
     let (anon, mapped) = resident();
     let mut out = String::new();
     let mut line = |name: &str, bytes: u64| put!(out, "{:15} {:8} kB\n", format!("{name}:"), bytes >> 10);
@@ -57,9 +60,11 @@ pub(super) fn meminfo() -> String {
     line("AnonPages", anon);
     line("Mapped", mapped);
     line("Shmem", oom::shared());
-    line("Slab", 0);
+    line("Slab", slab);
     line("SReclaimable", 0);
-    line("SUnreclaim", 0);
+    line("SUnreclaim", slab);
+    line("KernelStack", used.stacks);
+    line("PageTables", used.tables);
     line("CommitLimit", overcommit::commit_limit());
     line("Committed_AS", overcommit::committed());
     line("VmallocTotal", 34_359_738_367 << 10);

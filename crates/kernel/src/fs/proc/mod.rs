@@ -21,6 +21,8 @@ pub mod sysrq;
 mod system;
 mod sysvipc;
 
+pub use pid::mount_namespace;
+
 use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
 

@@ -24,6 +24,8 @@ mod stat;
 mod status;
 mod task;
 
+pub use links::mount_namespace;
+
 pub(super) use stat::ticks;
 pub(super) use status::{all_tasks, brief};
 

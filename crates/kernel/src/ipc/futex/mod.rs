@@ -6,7 +6,7 @@
 //! | who waits for it | `queue.rs` |
 //! | waiting, with timeouts and restart | `wait.rs` |
 //! | waking and requeueing | `wake.rs` |
-//! | locks with an owner (`PTHREAD_PRIO_INHERIT`) | `pi.rs` |
+//! | locks with an owner (`PTHREAD_PRIO_INHERIT`) | `pi.rs`, `boost.rs`, `requeue_pi.rs` |
 //! | locks of a thread that died | `robust.rs` |
 //!
 //! A waiter queues itself first and reads the word afterwards, so that a change and its wake-up in between are not
@@ -15,9 +15,11 @@
 //! Lock: FUTEX, one a bucket; two of them in the order of their numbers. No guest memory is touched under it but by a
 //! host call that doesn't sleep.
 
+mod boost;
 mod key;
 mod pi;
 mod queue;
+mod requeue_pi;
 mod robust;
 mod wait;
 mod wake;
@@ -80,6 +82,13 @@ pub fn futex(
         // The older of the two always means CLOCK_REALTIME.
         FUTEX_LOCK_PI => pi::lock(&mm, uaddr, shared, Timeout::absolute(timeout, true)?),
         FUTEX_LOCK_PI2 => pi::lock(&mm, uaddr, shared, Timeout::absolute(timeout, realtime)?),
+        FUTEX_WAIT_REQUEUE_PI => {
+            let timeout = Timeout::absolute(timeout, realtime)?;
+            requeue_pi::wait(&mm, uaddr, uaddr2, shared, val, timeout)
+        }
+        FUTEX_CMP_REQUEUE_PI => {
+            requeue_pi::requeue(&mm, uaddr, uaddr2, shared, limit(val)?, limit(val2)?, val3)
+        }
         FUTEX_TRYLOCK_PI => pi::trylock(&mm, uaddr, shared),
         FUTEX_UNLOCK_PI => pi::unlock(&mm, uaddr, shared),
         _ => Err(ENOSYS),

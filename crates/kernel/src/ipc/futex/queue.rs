@@ -15,16 +15,33 @@ const BUCKETS: usize = 256;
 pub struct Waiter {
     pub task: Arc<Task>,
     pub bitset: u32,
-    /// It waits for a lock, whose word is there: only its owner's unlock wakes it.
-    pub lock: Option<(Arc<Mm>, u64)>,
+    /// It waits for a lock, or for being moved to one's queue (FUTEX_WAIT_REQUEUE_PI): only the lock's owner wakes it.
+    pub lock: Option<Lock>,
     woken: AtomicBool,
     /// The bucket it is in; changes only with that bucket locked.
     bucket: AtomicUsize,
 }
 
+/// A lock that somebody waits for.
+#[derive(Clone)]
+pub struct Lock {
+    /// Whose word it is.
+    pub mm: Arc<Mm>,
+    /// Where it is there.
+    pub addr: u64,
+    pub key: Key,
+}
+
 pub struct Entry {
     pub key: Key,
     pub waiter: Arc<Waiter>,
+}
+
+impl Entry {
+    /// Whether it waits for the lock that this futex is.
+    pub fn is_for_lock(&self, key: &Key) -> bool {
+        self.key == *key && self.waiter.lock.as_ref().is_some_and(|lock| lock.key == *key)
+    }
 }
 
 pub type Bucket = VecDeque<Entry>;
@@ -76,7 +93,7 @@ impl Pair {
 
 impl Waiter {
     /// A waiter in no queue.
-    pub fn new(task: &Arc<Task>, bitset: u32, lock: Option<(Arc<Mm>, u64)>) -> Arc<Waiter> {
+    pub fn new(task: &Arc<Task>, bitset: u32, lock: Option<Lock>) -> Arc<Waiter> {
         Arc::new(Waiter {
             task: task.clone(),
             bitset,

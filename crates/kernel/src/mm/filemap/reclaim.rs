@@ -11,7 +11,7 @@ use std::sync::Weak;
 
 use super::chunk::{CHUNK, Chunk};
 use super::{Kind, PAGE, PageCache, buffers, writeback};
-use crate::mm::{oom, overcommit};
+use crate::mm::{account, oom, overcommit};
 use crate::sync::{SpinLock, rank};
 
 /// Of this many parts of the memory the caches leave one free, beside what everything else uses.
@@ -74,7 +74,7 @@ pub(super) fn uncount(kind: Kind, pages: u64) {
 /// Bytes that the caches may hold, by what everything else used when last looked at.
 fn limit() -> u64 {
     let total = overcommit::total();
-    total.saturating_sub(total / RESERVE).saturating_sub(oom::uncached()).max(total / LEAST)
+    total.saturating_sub(total / RESERVE).saturating_sub(account::uncached()).max(total / LEAST)
 }
 
 /// Bytes that may still come in without anything going out.

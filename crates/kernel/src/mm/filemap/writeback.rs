@@ -15,7 +15,7 @@ use abi::Result;
 use super::chunk::{CHUNK, PAGES, bits, runs};
 use super::read::read_object;
 use super::{PAGE, PageCache};
-use crate::mm::{oom, overcommit};
+use crate::mm::{account, overcommit};
 use crate::sync::{SpinLock, WaitQueue, rank};
 use crate::task::kthread::{self, KThreadCtx};
 
@@ -73,7 +73,7 @@ pub fn writeback_bytes() -> u64 {
 
 /// Memory that could be dirty at all.
 fn dirtyable() -> u64 {
-    overcommit::total().saturating_sub(oom::uncached()).max(1 << 20)
+    overcommit::total().saturating_sub(account::uncached()).max(1 << 20)
 }
 
 fn limit(bytes: &AtomicU64, ratio: &AtomicU64) -> u64 {

@@ -1,6 +1,6 @@
 //! connect(2), listen(2), accept(2).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use abi::Result;
 use abi::errno::{EAGAIN, ECONNREFUSED, EINVAL, EISCONN, EPERM, ETIMEDOUT};
@@ -12,6 +12,7 @@ use super::socket::{RCV_SHUTDOWN, State, peer_creds};
 use crate::net::calls::interrupted;
 use crate::net::{Socket, addr};
 use crate::sync::{Sleep, wait_event};
+use crate::task::current;
 use crate::vfs::PollEvents;
 
 impl UnixSocket {
@@ -28,6 +29,7 @@ impl UnixSocket {
             inner.state = State::Listening;
             // What connecters see as SO_PEERCRED.
             inner.peercred = Some(creds);
+            inner.peer_process = Arc::downgrade(&current().process);
             inner.peergroups = groups;
             grown
         };
@@ -117,19 +119,21 @@ impl UnixSocket {
             new.peer = Some(self.arc());
             new.state = State::Connected;
             new.peercred = Some(creds);
+            new.peer_process = Arc::downgrade(&current().process);
             new.peergroups = groups;
             new.name = name;
         }
         // This end is ready before anybody can accept the other one.
-        let (peercred, peergroups) = {
+        let (peercred, peer_process, peergroups) = {
             let inner = listener.inner.lock();
-            (inner.peercred, inner.peergroups.clone())
+            (inner.peercred, inner.peer_process.clone(), inner.peergroups.clone())
         };
         {
             let mut inner = self.inner.lock();
             inner.peer = Some(embryo.clone());
             inner.state = State::Connected;
             inner.peercred = peercred;
+            inner.peer_process = peer_process;
             inner.peergroups = peergroups;
         }
         let joined = {
@@ -176,17 +180,18 @@ impl UnixSocket {
             }
             Some(other)
         };
-        let (creds, groups) = match &other {
+        let (creds, process, groups) = match &other {
             Some(other) => {
                 let inner = other.inner.lock();
-                (inner.peercred, inner.peergroups.clone())
+                (inner.peercred, inner.peer_process.clone(), inner.peergroups.clone())
             }
-            None => (None, Arc::from([])),
+            None => (None, Weak::new(), Arc::from([])),
         };
         let old = {
             let mut inner = self.inner.lock();
             inner.state = if other.is_some() { State::Connected } else { State::Unconnected };
             inner.peercred = creds;
+            inner.peer_process = process;
             inner.peergroups = groups;
             core::mem::replace(&mut inner.peer, other)
         };

@@ -127,22 +127,33 @@ impl UnixSocket {
     pub(super) fn recv_packet(&self, msg: &mut RecvMsg<'_, '_>) -> Result<usize> {
         let seqpacket = self.kind() == SOCK_SEQPACKET;
         let _reader = self.iolock.lock();
-        let front = {
+        let peek = msg.wants(MSG_PEEK);
+        let mut skip = self.peek_start(peek);
+        let found = {
             let inner = self.inner.lock();
             if seqpacket && inner.state != State::Connected {
                 return Err(ENOTCONN);
             }
-            inner.recv.front().map(|e| (e.packet.clone(), e.rights.is_some()))
+            let begins_in = |entry: &Entry| {
+                let passes = skip >= entry.len() && (skip > 0 || entry.len() > 0);
+                if passes {
+                    skip -= entry.len();
+                }
+                !passes
+            };
+            let nth = inner.recv.iter().position(begins_in);
+            nth.and_then(|n| Some((n, inner.recv.get(n)?))).map(|(n, e)| (n, e.packet.clone(), e.rights.is_some()))
         };
         self.options().take_error()?;
-        let Some((packet, has_rights)) = front else {
+        let Some((nth, packet, has_rights)) = found else {
             let over = self.inner.lock().shutdown & RCV_SHUTDOWN != 0;
             // A datagram socket may still hear of others: only a reader that would wait is told the end.
             let tell = over && (seqpacket || !msg.wants(MSG_DONTWAIT));
             return if tell { Ok(0) } else { Err(EAGAIN) };
         };
-        let len = packet.data.len();
-        let copied = msg.dest.write(&packet.data)?;
+        let data = &packet.data[skip..];
+        let len = data.len();
+        let copied = msg.dest.write(data)?;
         if copied < len {
             msg.out_flags |= MSG_TRUNC;
         }
@@ -150,10 +161,10 @@ impl UnixSocket {
         if self.options().flag(SO_PASSCRED) {
             msg.creds = Some(packet.creds);
         }
-        let peek = msg.wants(MSG_PEEK);
         if has_rights {
-            msg.files = self.take_rights(0, peek);
+            msg.files = self.take_rights(nth, peek);
         }
+        self.move_peek(peek, if peek { copied } else { len });
         drop(packet);
         if !peek {
             let entry = self.inner.lock().recv.pop_front();

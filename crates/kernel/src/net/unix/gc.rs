@@ -5,15 +5,22 @@
 //! suspect that is left with a reference is reachable, and so is all that its queue leads to. The rest is garbage, and
 //! emptying its queues breaks the circle.
 //!
-//! Lock: FLIGHTS (sleeping): descriptors take off and land under it, so that none moves while it counts.
+//! Looking costs what there is in flight. So looks that come while one is under way, or while a chain of sockets is
+//! being closed, become one at its end ([`tidy`]); and after a look in vain over many sockets the next ones are skipped.
+//! One task at a time tidies, for all: nothing here recurses, however sockets lie in each other.
+//!
+//! Lock: FLIGHTS (sleeping): descriptors take off and land under it, so that none moves while it counts. CLOSING is a
+//! leaf.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
 use super::UnixSocket;
 use super::queue::Entry;
 use crate::net::SocketFile;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sched;
+use crate::sync::{Mutex, MutexGuard, SpinLock, rank};
 use crate::vfs::File;
 
 struct Flight {
@@ -36,6 +43,17 @@ static FLIGHTS: LazyLock<Mutex<Flights>> = LazyLock::new(|| Mutex::new(Flights::
 
 /// Sockets in flight beyond which a sender collects garbage first.
 const MANY: usize = 16_000;
+/// A look in vain over so many sockets makes up for one that is skipped.
+const SKIP_SHARE: usize = 64;
+
+/// Files to close one after the other, not one within the other.
+static CLOSING: SpinLock<Vec<Arc<File>>> = SpinLock::new(rank::LEAF, Vec::new());
+/// Whether somebody is to look for garbage.
+static WANTED: AtomicBool = AtomicBool::new(false);
+/// Whether somebody is at work in [`tidy`].
+static AT_WORK: AtomicBool = AtomicBool::new(false);
+/// Calls of [`collect`] that are not worth a look.
+static SKIP: AtomicUsize = AtomicUsize::new(0);
 
 /// The flight lock.
 pub fn flights() -> MutexGuard<'static, Flights> {
@@ -56,6 +74,7 @@ pub fn take_off(files: &[Arc<File>], uid: u32, limit: u64) -> Result<(), ()> {
     let mut flights = flights();
     if flights.sockets.len() > MANY {
         drop(flights);
+        SKIP.store(0, Ordering::SeqCst);
         collect();
         flights = self::flights();
     }
@@ -124,15 +143,46 @@ impl Flights {
     }
 }
 
-/// Frees the sockets that nobody can reach. May sleep.
+/// Frees the sockets that nobody can reach, now or soon. May sleep.
 pub fn collect() {
-    let flights = flights();
-    if flights.sockets.is_empty() {
-        return;
+    if SKIP.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_err() {
+        WANTED.store(true, Ordering::SeqCst);
+        tidy();
     }
+}
+
+/// Closes files that were lost in flight. May sleep.
+pub fn close_later(files: Vec<Arc<File>>) {
+    CLOSING.lock().extend(files);
+    tidy();
+}
+
+/// Closes what is to be closed, then looks for garbage if that is wanted, until there is neither. Closing may call this
+/// again: it leaves the work to the call that is under way.
+fn tidy() {
+    let is_wanted = || WANTED.load(Ordering::SeqCst) || !CLOSING.lock().is_empty();
+    // Somebody may have left work after the last look of another, trusting it.
+    while is_wanted() && !AT_WORK.swap(true, Ordering::SeqCst) {
+        loop {
+            let next = CLOSING.lock().pop();
+            match next {
+                Some(file) => drop(file),
+                None if WANTED.swap(false, Ordering::SeqCst) => drop(take_garbage()),
+                None => break,
+            }
+            // A task that dies has to go on all the same.
+            let _ = sched::cond_resched();
+        }
+        AT_WORK.store(false, Ordering::SeqCst);
+    }
+}
+
+fn take_garbage() -> Vec<Entry> {
+    let flights = flights();
     let lost = flights.garbage();
-    drop(flights);
-    drop(lost);
+    let skip = if lost.is_empty() { flights.sockets.len() / SKIP_SHARE } else { 0 };
+    SKIP.store(skip, Ordering::SeqCst);
+    lost
 }
 
 /// The address by which a file in flight is known, if it is a unix socket.

@@ -1,7 +1,6 @@
 //! Descriptors in flight: sent in a message and not yet received (SCM_RIGHTS).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::Result;
 use abi::cred::{CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
@@ -9,7 +8,6 @@ use abi::errno::ETOOMANYREFS;
 use abi::resource::RLIMIT_NOFILE;
 
 use super::gc;
-use crate::sync::{SpinLock, rank};
 use crate::task::current;
 use crate::vfs::File;
 
@@ -49,30 +47,7 @@ impl Drop for Rights {
         if !self.files.is_empty() {
             let files = core::mem::take(&mut self.files);
             gc::flights().land(&files, self.uid);
-            close_later(files);
-        }
-    }
-}
-
-static CLOSING: SpinLock<Vec<Arc<File>>> = SpinLock::new(rank::LEAF, Vec::new());
-static CLOSER_AT_WORK: AtomicBool = AtomicBool::new(false);
-
-/// Closes files one after the other instead of one within the other: a socket in the queue of a socket in the queue …
-/// would use up the stack.
-fn close_later(files: Vec<Arc<File>>) {
-    CLOSING.lock().extend(files);
-    while !CLOSER_AT_WORK.swap(true, Ordering::SeqCst) {
-        loop {
-            let next = CLOSING.lock().pop();
-            match next {
-                Some(file) => drop(file),
-                None => break,
-            }
-        }
-        CLOSER_AT_WORK.store(false, Ordering::SeqCst);
-        // Somebody may have left files after the last look, trusting this closer.
-        if CLOSING.lock().is_empty() {
-            return;
+            gc::close_later(files);
         }
     }
 }

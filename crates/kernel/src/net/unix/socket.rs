@@ -2,13 +2,14 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::Result;
 use abi::errno::{EINVAL, ENOPROTOOPT, ENOTCONN, ENOTTY, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
 use abi::ioctl::{SIOCINQ, SIOCOUTQ};
 use abi::net::*;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::gc;
 use super::name::{self, Name};
@@ -16,7 +17,7 @@ use super::queue::{Entry, WriteMemory};
 use crate::net::options::Options;
 use crate::net::{RecvMsg, SendMsg, Socket};
 use crate::sync::{Mutex, PollTable, Sleep, SpinLock, WaitQueue, rank};
-use crate::task::current;
+use crate::task::{Process, current, pidfd};
 use crate::uaccess::UserPtr;
 use crate::vfs::PollEvents;
 use crate::vfs::fasync::{Band, FasyncList};
@@ -47,6 +48,8 @@ pub struct UnixSocket {
     kind: u32,
     options: Options,
     pub(super) inner: SpinLock<Inner>,
+    /// SO_PEEK_OFF: how far into the queue the next MSG_PEEK looks; negative for none.
+    peek_off: AtomicI32,
     /// What its own messages take in others' queues.
     pub(super) wmem: Arc<WriteMemory>,
     /// Held by a reader, so that the bytes of a stream come in order.
@@ -72,6 +75,8 @@ pub struct Inner {
     pub shutdown: u8,
     /// SO_PEERCRED
     pub peercred: Option<Ucred>,
+    /// The same process for SO_PEERPIDFD.
+    pub peer_process: Weak<Process>,
     /// Supplementary groups of the peer, SO_PEERGROUPS.
     pub peergroups: Arc<[u32]>,
     /// Released.
@@ -121,6 +126,7 @@ pub fn pair(kind: u32, protocol: u32) -> Result<[Arc<dyn Socket>; 2]> {
         inner.peer = Some(peer.clone());
         inner.state = State::Connected;
         inner.peercred = Some(creds);
+        inner.peer_process = Arc::downgrade(&current().process);
         inner.peergroups = groups.clone();
     }
     Ok([one, two])
@@ -144,10 +150,12 @@ impl UnixSocket {
                     max_backlog: MAX_DGRAM_QLEN,
                     shutdown: 0,
                     peercred: None,
+                    peer_process: Weak::new(),
                     peergroups: Arc::new([]),
                     dead: false,
                 },
             ),
+            peek_off: AtomicI32::new(-1),
             wmem: WriteMemory::new(queue.clone()),
             iolock: Mutex::new(()),
             bindlock: Mutex::new(()),
@@ -169,6 +177,20 @@ impl UnixSocket {
 
     pub(super) fn arc(&self) -> Arc<UnixSocket> {
         self.me.upgrade().expect("a socket whose method runs is alive")
+    }
+
+    /// Where a receiver begins: at SO_PEEK_OFF if it only looks.
+    pub(super) fn peek_start(&self, peek: bool) -> usize {
+        if peek { usize::try_from(self.peek_off.load(Ordering::Relaxed)).unwrap_or(0) } else { 0 }
+    }
+
+    /// `n` bytes were looked at, or have left the queue: SO_PEEK_OFF moves with them. The reader's lock is held.
+    pub(super) fn move_peek(&self, peek: bool, n: usize) {
+        let n = i32::try_from(n).unwrap_or(i32::MAX);
+        let moved = |off: i32| if peek { off.saturating_add(n) } else { off.saturating_sub(n).max(0) };
+        let change = |off: i32| (off >= 0).then(|| moved(off));
+        // A setting in between stands.
+        let _ = self.peek_off.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
     /// Whether a connection is needed before anything can be sent.
@@ -378,7 +400,12 @@ impl Socket for UnixSocket {
         Ok(0)
     }
 
-    fn setsockopt(&self, level: u32, _: u32, _: &[u8]) -> Result<()> {
+    fn setsockopt(&self, level: u32, name: u32, value: &[u8]) -> Result<()> {
+        if (level, name) == (SOL_SOCKET, SO_PEEK_OFF) {
+            let (off, _) = i32::read_from_prefix(value).map_err(|_| EINVAL)?;
+            self.peek_off.store(off, Ordering::Relaxed);
+            return Ok(());
+        }
         Err(if level == SOL_SOCKET { ENOPROTOOPT } else { EOPNOTSUPP })
     }
 
@@ -391,6 +418,17 @@ impl Socket for UnixSocket {
                 let none = Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
                 let creds = self.inner.lock().peercred.unwrap_or(none);
                 Ok(creds.as_bytes().to_vec())
+            }
+            SO_PEEK_OFF => Ok(self.peek_off.load(Ordering::Relaxed).as_bytes().to_vec()),
+            SO_PEERPIDFD => {
+                let process = {
+                    let inner = self.inner.lock();
+                    inner.peercred.ok_or(abi::errno::ENODATA)?;
+                    inner.peer_process.clone()
+                };
+                let file = pidfd::file_of_process(process.upgrade().ok_or(abi::errno::ESRCH)?)?;
+                let fd = current().files()?.install(file, true)?;
+                Ok(fd.0.as_bytes().to_vec())
             }
             SO_PEERGROUPS => {
                 let (known, groups) = {

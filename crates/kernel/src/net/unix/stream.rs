@@ -80,12 +80,20 @@ impl UnixSocket {
         let peek = msg.wants(MSG_PEEK);
         let mut sender: Option<Ucred> = None;
         let mut done = 0;
-        // Messages that were looked at and left in the queue.
+        // Messages that were looked at and left in the queue, and bytes that are not even looked at.
         let mut skip = 0;
-        loop {
+        let mut pass = self.peek_start(peek);
+        let outcome = loop {
             let Some((packet, offset, has_rights)) = self.nth_packet(skip)? else {
-                break if done > 0 || skip > 0 { Ok(done) } else { self.empty_stream() };
+                break if done > 0 { Ok(done) } else { self.empty_stream() };
             };
+            let left = packet.data.len() - offset;
+            if pass > 0 && pass >= left {
+                pass -= left;
+                skip += 1;
+                continue;
+            }
+            let offset = offset + core::mem::take(&mut pass);
             if sender.is_some_and(|s| passcred && s != packet.creds) {
                 msg.boundary = true;
                 break Ok(done);
@@ -119,7 +127,9 @@ impl UnixSocket {
             if !whole || msg.dest.remaining() == 0 {
                 break Ok(done);
             }
-        }
+        };
+        self.move_peek(peek, done);
+        outcome
     }
 
     /// The n-th message in the queue, how much of it was read, and whether descriptors are with it. EINVAL if it was

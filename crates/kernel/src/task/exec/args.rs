@@ -20,9 +20,9 @@ const ARG_CAP: u64 = 6 << 20;
 /// Arguments and environment, and how much of them is still allowed.
 pub struct ArgReader {
     mm: Arc<Mm>,
-    /// Guest memory read last: address and bytes.
-    at: u64,
-    window: Vec<u8>,
+    /// Guest memory read last, and before that: address and bytes. Pointers and strings are rarely in one place.
+    window: (u64, Vec<u8>),
+    other: (u64, Vec<u8>),
     left: u64,
 }
 
@@ -34,7 +34,12 @@ pub fn arg_limit() -> u64 {
 impl ArgReader {
     /// A reader of the current task's memory.
     pub fn new() -> Result<ArgReader> {
-        Ok(ArgReader { mm: current().mm()?, at: 0, window: Vec::new(), left: arg_limit() })
+        Ok(ArgReader {
+            mm: current().mm()?,
+            window: (0, Vec::new()),
+            other: (0, Vec::new()),
+            left: arg_limit(),
+        })
     }
 
     /// The strings of a null-terminated array of pointers; none for a null array. EFAULT, E2BIG.
@@ -59,7 +64,7 @@ impl ArgReader {
         loop {
             let addr = array.wrapping_add(pointers.len() as u64 * 8);
             self.need(addr, 8)?;
-            let known = &self.window[(addr - self.at) as usize..];
+            let known = &self.window.1[(addr - self.window.0) as usize..];
             let mut words = known.chunks_exact(8).map(|w| w.try_into().map_or(0, u64::from_le_bytes));
             let before = pointers.len();
             let ended = words.by_ref().any(|word| {
@@ -80,7 +85,7 @@ impl ArgReader {
         loop {
             let at = addr.wrapping_add(string.len() as u64);
             self.need(at, 1)?;
-            let known = &self.window[(at - self.at) as usize..];
+            let known = &self.window.1[(at - self.window.0) as usize..];
             let end = known.iter().position(|&b| b == 0);
             string.extend_from_slice(&known[..end.unwrap_or(known.len())]);
             if string.len() >= MAX_ARG_STRLEN || string.len() as u64 >= self.left {
@@ -95,19 +100,26 @@ impl ArgReader {
 
     /// Has `len` bytes at `addr` in the window. EFAULT.
     fn need(&mut self, addr: u64, len: usize) -> Result<()> {
-        let known = addr
-            .checked_sub(self.at)
-            .and_then(|skip| self.window.len().checked_sub(usize::try_from(skip).ok()?));
-        if known.is_some_and(|known| known >= len) {
+        let holds = |(at, bytes): &(u64, Vec<u8>)| {
+            let known =
+                addr.checked_sub(*at).and_then(|skip| bytes.len().checked_sub(usize::try_from(skip).ok()?));
+            known.is_some_and(|known| known >= len)
+        };
+        if holds(&self.window) {
             return Ok(());
         }
-        self.window.resize(WINDOW, 0);
-        let mut got = self.mm.space.read(addr, &mut self.window);
-        if got < len {
-            got = self.mm.read(addr, &mut self.window[..len]);
+        core::mem::swap(&mut self.window, &mut self.other);
+        if holds(&self.window) {
+            return Ok(());
         }
-        self.window.truncate(got);
-        self.at = addr;
+        let (at, bytes) = &mut self.window;
+        bytes.resize(WINDOW, 0);
+        let mut got = self.mm.space.read(addr, bytes);
+        if got < len {
+            got = self.mm.read(addr, &mut bytes[..len]);
+        }
+        bytes.truncate(got);
+        *at = addr;
         if got < len { Err(EFAULT) } else { Ok(()) }
     }
 }

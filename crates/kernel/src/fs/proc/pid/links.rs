@@ -1,6 +1,6 @@
 //! /proc/PID/exe, cwd and root, and the name spaces in /proc/PID/ns: links that lead to a place whatever their text is.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use abi::Result;
 use abi::errno::{EINVAL, ENOENT, ENOTTY, EPERM};
@@ -16,6 +16,7 @@ use super::super::super::pseudo::{PseudoFs, no_mount};
 use super::Who;
 use crate::task::{Task, TaskState, current};
 use crate::uaccess::UserPtr;
+use crate::vfs::mount::MountNamespace;
 use crate::vfs::namei::d_path;
 use crate::vfs::{File, FileOps, FileType, FsType, Path};
 
@@ -83,13 +84,20 @@ const FIRST_MNT: u64 = 0xf000_0001;
 static NSFS_TYPE: FsType = FsType { name: "nsfs", nodev: true, cache_negative: false, mount: no_mount };
 static NSFS: LazyLock<PseudoFs> = LazyLock::new(|| PseudoFs::new(&NSFS_TYPE, NSFS_MAGIC));
 
-/// An open name space of the kind with that [`Kind::flag`], ioctl_ns(2).
-struct NsFile(u64);
+/// An open name space of the kind with that [`Kind::flag`], ioctl_ns(2), kept alive if it is one of mounts.
+struct NsFile(u64, Option<Arc<MountNamespace>>);
+
+/// The mount name space that is open as `file`, for setns(2). EINVAL for anything else.
+pub fn mount_namespace(file: &File) -> Result<Arc<MountNamespace>> {
+    file.ops_as::<NsFile>().and_then(|ns| ns.1.clone()).ok_or(EINVAL)
+}
 
 /// Opens the name space of that number.
 fn open_ns(number: u64) -> Box<dyn FileOps> {
     let found = KINDS.iter().find(|k| k.first == number);
-    Box::new(NsFile(found.map_or(CLONE_NEWNS, |k| k.flag)))
+    let flag = found.map_or(CLONE_NEWNS, |k| k.flag);
+    let mounts = if flag == CLONE_NEWNS { MountNamespace::by_id(number.wrapping_sub(FIRST_MNT)) } else { None };
+    Box::new(NsFile(flag, mounts))
 }
 
 impl FileOps for NsFile {

@@ -84,8 +84,9 @@ pub(super) fn stat(who: &Who) -> Result<Vec<u8>> {
     put!(out, " {min_flt} {cmin_flt} {maj_flt} {cmaj_flt} {} {}", ticks(user), ticks(system));
     let load = |n: &std::sync::atomic::AtomicU64| ticks(n.load(Ordering::Relaxed));
     put!(out, " {} {}", load(&process.cutime), load(&process.cstime));
-    let (priority, rt_priority) = if attr.policy.is_realtime() {
-        (-1 - i64::from(attr.priority), attr.priority)
+    let effective = task.sched.realtime_priority();
+    let (priority, rt_priority) = if effective > 0 {
+        (-1 - i64::from(effective), attr.priority)
     } else {
         (20 + i64::from(attr.nice), 0)
     };
