@@ -32,6 +32,7 @@ pub struct HostFile {
     len: u64,
     read_only: bool,
     is_device: bool,
+    physical_block: u32,
     discard: bool,
     /// The host refuses to write zeros by a range.
     no_zero_range: AtomicBool,
@@ -92,10 +93,14 @@ impl HostFile {
     /// In words for the user.
     pub(super) fn adopt(file: File, len: u64, read_only: bool) -> Result<HostFile, String> {
         let meta = file.metadata().map_err(|e| reason(&e))?;
+        let is_device = meta.file_type().is_block_device();
+        let physical =
+            if is_device { device_u64(file.as_fd(), BLKPBSZGET).unwrap_or(SECTOR) } else { SECTOR };
         Ok(HostFile {
             len,
             read_only,
-            is_device: meta.file_type().is_block_device(),
+            is_device,
+            physical_block: physical.clamp(SECTOR, 1 << 20) as u32,
             discard: false,
             no_zero_range: AtomicBool::new(false),
             no_nowait: [AtomicBool::new(false), AtomicBool::new(false)],
@@ -204,9 +209,7 @@ impl Blocking for HostFile {
     }
 
     fn limits(&self) -> Limits {
-        let physical =
-            if self.is_device { device_u64(self.fd(), BLKPBSZGET).unwrap_or(SECTOR) } else { SECTOR };
-        Limits { physical_block: physical.clamp(SECTOR, 1 << 20) as u32, discard: self.discard }
+        Limits { physical_block: self.physical_block, discard: self.discard }
     }
 
     fn read(&self, mut offset: u64, mut buf: &mut [u8]) -> Result<()> {

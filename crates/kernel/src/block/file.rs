@@ -13,6 +13,7 @@ use abi::fcntl::*;
 use super::{BlockDevice, Pending, SECTOR, ioctl};
 use crate::mm::filemap::errseq::Since;
 use crate::mm::filemap::{Advice, ReadAhead};
+use crate::mm::kmem::Kmem;
 use crate::sync::{SpinLock, rank};
 use crate::vfs::{File, FileOps, IovDest, IovSource, Mapping, MmapRequest};
 
@@ -20,6 +21,8 @@ use crate::vfs::{File, FileOps, IovDest, IovSource, Mapping, MmapRequest};
 const PIECE: usize = 256 << 10;
 /// Pieces under way.
 const WINDOW: usize = 4;
+/// Bytes of one piece when the kernel has taken as much memory for guests as it may.
+const SMALL_PIECE: usize = 16 << 10;
 /// Buffers of a piece that are kept: fresh ones cost a page fault for each page.
 const KEPT: usize = 16;
 
@@ -28,6 +31,15 @@ static BUFFERS: SpinLock<Vec<Vec<u8>>> = SpinLock::new(rank::LEAF, Vec::new());
 fn buffer(len: usize) -> Vec<u8> {
     let kept = if len == PIECE { BUFFERS.lock().pop() } else { None };
     kept.unwrap_or_else(|| vec![0; len])
+}
+
+/// How large pieces may be, and how many under way, for a transfer of so many bytes; and what counts their memory.
+fn shape(len: u64) -> (usize, usize, Option<Kmem>) {
+    let most = len.min((PIECE * WINDOW) as u64) as usize;
+    match Kmem::charge(most) {
+        Ok(kmem) => (PIECE, WINDOW, Some(kmem)),
+        Err(_) => (SMALL_PIECE, 1, None),
+    }
 }
 
 fn give_back(buffer: Vec<u8>) {
@@ -85,13 +97,14 @@ impl BdevFile {
         let left = usize::try_from(self.bdev.len().saturating_sub(start)).unwrap_or(usize::MAX);
         let end = start + left.min(dest.remaining()) as u64;
         self.bdev.settle(start, end)?;
+        let (piece, most, _memory) = shape(end.saturating_sub(start));
         let mut next = start;
         let mut window = Window::new();
         let outcome = loop {
             // Ahead only while there is something to wait for.
             let waits = window.back().is_none_or(|(last, _)| !last.is_ready());
-            if next < end && window.len() < WINDOW && waits {
-                let len = (end - next).min(PIECE as u64) as usize;
+            if next < end && window.len() < most && waits {
+                let len = (end - next).min(piece as u64) as usize;
                 window.push_back((self.bdev.start_read(next, buffer(len)), len));
                 next += len as u64;
                 continue;
@@ -114,11 +127,12 @@ impl BdevFile {
     /// Writes past the cache: what was written before an error counts.
     fn write_direct(&self, src: &mut IovSource<'_>, pos: &mut u64, end: u64) -> Result<usize> {
         let start = *pos;
+        let (piece, most, _memory) = shape(end - start);
         let mut next = start;
         let mut window = Window::new();
         let mut outcome = Ok(());
         while next < end && outcome.is_ok() {
-            let mut buf = buffer((end - next).min(PIECE as u64) as usize);
+            let mut buf = buffer((end - next).min(piece as u64) as usize);
             match src.read(&mut buf) {
                 Ok(n) if n < buf.len() => {
                     // The rest of the guest's memory cannot be read.
@@ -134,7 +148,7 @@ impl BdevFile {
             let len = buf.len();
             window.push_back((self.bdev.start_write(next, buf), len));
             next += len as u64;
-            if window.len() == WINDOW || window.front().is_some_and(|(pending, _)| pending.is_ready()) {
+            if window.len() == most || window.front().is_some_and(|(pending, _)| pending.is_ready()) {
                 outcome = outcome.and(finish_one(&mut window, pos));
             }
         }

@@ -31,6 +31,8 @@ mod root;
 mod stats;
 pub mod swap;
 mod sysfs;
+#[cfg(test)]
+mod tests;
 pub mod ubd;
 
 use std::sync::Arc;

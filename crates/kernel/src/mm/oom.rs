@@ -137,7 +137,7 @@ pub fn pressure_in_call(now: u64) {
             shrink(used - most);
         }
         host::machine::trim_heap();
-        let used = account::verify().total();
+        let used = verified(now);
         if used > total {
             kill(used, total);
         }
