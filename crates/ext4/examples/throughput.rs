@@ -45,8 +45,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let path = std::env::temp_dir().join(format!("ext4-throughput-{}", std::process::id()));
     let size = format!("{}M", mib * 2 + 256);
-    let status =
-        std::process::Command::new("/sbin/mke2fs").args(["-q", "-F"]).args(&mke2fs).arg(&path).arg(&size).status()?;
+    let status = std::process::Command::new("/sbin/mke2fs")
+        .args(["-q", "-F"])
+        .args(&mke2fs)
+        .arg(&path)
+        .arg(&size)
+        .status()?;
     if !status.success() {
         return Err("mke2fs failed".into());
     }

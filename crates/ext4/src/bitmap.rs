@@ -23,6 +23,19 @@ pub fn assign(map: &mut [u8], first: usize, count: usize, value: bool) -> usize 
     already
 }
 
+/// Set bits among `count` from `first`.
+pub fn count_ones(map: &[u8], first: usize, count: usize) -> usize {
+    let (mut ones, mut at) = (0, first);
+    let end = first + count;
+    while at < end {
+        let (byte, low) = (at / 8, at % 8);
+        let width = (8 - low).min(end - at);
+        ones += (map[byte] >> low & (0xffu16 >> (8 - width)) as u8).count_ones() as usize;
+        at += width;
+    }
+    ones
+}
+
 /// The first zero bit in `from..limit` of an on-disk bitmap.
 pub fn next_zero(map: &[u8], from: usize, limit: usize) -> Option<usize> {
     let mut at = from;
@@ -35,16 +48,6 @@ pub fn next_zero(map: &[u8], from: usize, limit: usize) -> Option<usize> {
         at = (at / 8 + 1) * 8;
     }
     None
-}
-
-/// Zero bits among the first `limit`.
-pub fn count_zeros(map: &[u8], limit: usize) -> usize {
-    let whole = limit / 8;
-    let mut zeros: usize = map[..whole].iter().map(|b| b.count_zeros() as usize).sum();
-    for n in whole * 8..limit {
-        zeros += usize::from(!test(map, n));
-    }
-    zeros
 }
 
 /// One block group's blocks as the allocator sees them: a set bit is a block that must not be handed out.
@@ -108,6 +111,21 @@ impl Words {
         self.next(from, 0).unwrap_or(self.bits)
     }
 
+    /// Where the run of free bits that ends before `end` begins.
+    pub fn run_start(&self, end: usize) -> usize {
+        let mut at = end.min(self.bits);
+        while at > 0 {
+            let (word, bit) = ((at - 1) / 64, (at - 1) % 64);
+            // The set bits at or below `bit`, moved to the top.
+            let below = self.words[word] << (63 - bit);
+            if below != 0 {
+                return at - below.leading_zeros() as usize;
+            }
+            at = word * 64;
+        }
+        0
+    }
+
     /// The first bit at or after `from` whose word, xored with `flip`, has it set.
     fn next(&self, from: usize, flip: u64) -> Option<usize> {
         if from >= self.bits {
@@ -161,7 +179,9 @@ mod tests {
         }
         assert_eq!(next_zero(&map, 3, 256), Some(103));
         assert_eq!(next_zero(&map, 3, 103), None);
-        assert_eq!(count_zeros(&map, 250), 150);
+        assert_eq!(count_ones(&map, 0, 250), 100);
+        assert_eq!(count_ones(&map, 100, 11), 3);
+        assert_eq!(count_ones(&map, 1, 4), 2);
         assert_eq!(assign(&mut map, 2, 2, true), 1);
         assert_eq!(assign(&mut map, 0, 256, false), 155);
         assert!(map.iter().all(|&b| b == 0));
@@ -178,6 +198,10 @@ mod tests {
         assert_eq!(words.find_run(0, 500, 11), Some((120, 11)));
         assert_eq!(words.find_run(0, 500, 1000), Some((120, 380)));
         assert_eq!(words.find_run(0, 100, 1000), Some((10, 10)));
+        for end in 0..=500 {
+            let slow = (0..end).rev().find(|&n| n < 10 || (20..120).contains(&n)).map_or(0, |n| n + 1);
+            assert_eq!(words.run_start(end), slow, "{end}");
+        }
         assert_eq!(words.assign(15, 10, true), 5);
         assert_eq!(words.find_run(0, 100, 1000), Some((10, 5)));
         assert_eq!(words.assign(490, 100, true), 10);

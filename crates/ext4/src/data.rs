@@ -10,7 +10,6 @@ use crate::inode::{Inode, InodeState};
 use crate::layout::inode::InodeFlags;
 use crate::map::{self, ExtentState};
 use crate::ranges::RangeSet;
-pub(crate) use crate::truncate::truncate_locked;
 use crate::{Result, inline, sync};
 use abi::errno::{EFBIG, ENOSPC};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,8 +109,8 @@ fn metadata_for(inode: &Inode, state: &InodeState, holes: &RangeSet) -> u64 {
     }
 }
 
-/// The inode goes out of memory.
-pub(crate) fn dropped(inode: &Inode, state: &mut InodeState) {
+/// The inode goes out of memory: its promises and its window with it.
+pub(crate) fn dropped(inode: &Inode, state: &InodeState) {
     inode.settle(state, 0, u64::MAX);
     balloc::discard_window(inode);
 }
@@ -154,6 +153,7 @@ impl Inode {
     /// As there.
     pub fn reserve_as(&self, offset: u64, len: u64, privileged: bool) -> Result<()> {
         let bits = self.fs.geometry.block_bits;
+        self.fs.check_writable()?;
         let last = offset.checked_add(len).ok_or(EFBIG)?;
         let (from, to) = (offset >> bits, last.div_ceil(1 << bits));
         if from >= to {

@@ -22,6 +22,7 @@ impl Inode {
     /// but for holes), `EROFS`, `EIO`.
     pub fn fallocate(&self, mode: u32, offset: u64, len: u64, privileged: bool) -> Result<u64> {
         let fs = &*self.fs;
+        fs.check_writable()?;
         if mode & !(MODES | FALLOC_FL_KEEP_SIZE) != 0 || (mode & MODES).count_ones() > 1 {
             return Err(EOPNOTSUPP);
         }

@@ -99,12 +99,20 @@ impl Filesystem {
         self.read_only.load(Ordering::Relaxed)
     }
 
+    /// EROFS if the mount is read-only or was made so by an error, ENODEV after unmounting: for what writes to the
+    /// device outside a transaction.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        match (self.read_only.load(Ordering::Relaxed), self.dead.load(Ordering::Relaxed)) {
+            (false, _) => Ok(()),
+            (true, false) => Err(EROFS),
+            (true, true) => Err(ENODEV),
+        }
+    }
+
     /// Starts a transaction handle for changing up to `credits` metadata blocks. EROFS if the mount is read-only or
     /// was made so by an error, ENODEV after unmounting.
     pub(crate) fn begin(&self, credits: usize) -> Result<Handle> {
-        if self.read_only.load(Ordering::Relaxed) {
-            return Err(if self.dead.load(Ordering::Relaxed) { ENODEV } else { EROFS });
-        }
+        self.check_writable()?;
         self.write_pending_error();
         let mut handle = self.transactions.begin(credits)?;
         if self.options.read().sync {

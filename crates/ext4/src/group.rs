@@ -6,7 +6,7 @@ use crate::csum::{crc16, crc32c};
 use crate::features::Incompat;
 use crate::fs::Filesystem;
 use crate::geometry::Geometry;
-use crate::journal::Handle;
+use crate::journal::{Handle, Run};
 use crate::layout::group::{CHECKSUM_OFFSET, GroupDesc};
 use crate::log::{Level, Log};
 use abi::errno::{EBADMSG, EUCLEAN};
@@ -98,9 +98,15 @@ pub(crate) fn check(geometry: &Geometry, descs: &[Arc<Buffer>], strict: bool, lo
     Ok(())
 }
 
-/// Runs of blocks of superblock copies, descriptors, bitmaps and inode tables: sorted, merged; and their number.
-pub(crate) fn system_zone(geometry: &Geometry, descs: &[Arc<Buffer>]) -> (Vec<(u64, u64)>, u64) {
+/// Runs of blocks of superblock copies, descriptors, bitmaps, inode tables and the journal: sorted, merged; and their
+/// number.
+pub(crate) fn system_zone(
+    geometry: &Geometry,
+    descs: &[Arc<Buffer>],
+    journal: &[Run],
+) -> (Vec<(u64, u64)>, u64) {
     let mut runs = Vec::with_capacity(geometry.groups as usize * 2);
+    runs.extend(journal.iter().map(|run| (run.physical, run.physical + u64::from(run.len))));
     let mut snapshot = None;
     for group in 0..geometry.groups {
         let base = u64::from(geometry.group_base_metadata(group).min(geometry.group_blocks(group)));

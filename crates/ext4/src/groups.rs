@@ -7,7 +7,6 @@
 //! `Group::memory` (short) inside or alone.
 
 use crate::bitmap::{self, Words};
-use crate::features::{Compat, Incompat, RoCompat};
 use crate::layout::group::{GroupDesc, GroupFlags};
 use crate::{Filesystem, Geometry, Handle, Result, csum, sync};
 use parking_lot::Mutex;
@@ -175,7 +174,7 @@ impl Group {
         let (first, many) = (first as usize, count as usize);
         // Damage must be found before the change, or the transaction carries it on.
         let data = buffer.data();
-        let sane = (first..first + many).all(|at| bitmap::test(&data, at) != used);
+        let sane = bitmap::count_ones(&data, first, many) == if used { 0 } else { many };
         drop(data);
         if !sane {
             let what = if used { "allocated" } else { "freed" };
@@ -242,53 +241,13 @@ pub(crate) fn is_group_metadata(
     own_metadata(geometry, group, desc).any(|(at, len)| first < at + len && at < first + count)
 }
 
-/// Whether `group` holds a copy of the superblock.
-fn has_super(geometry: &Geometry, group: u32) -> bool {
-    if group == 0 {
-        return true;
-    }
-    if geometry.features.compat.contains(Compat::SPARSE_SUPER2) {
-        return geometry.backup_groups.contains(&group);
-    }
-    if !geometry.features.ro_compat.contains(RoCompat::SPARSE_SUPER) {
-        return true;
-    }
-    let power_of = |base: u32| {
-        let mut power = base;
-        while power < group {
-            power = power.saturating_mul(base);
-        }
-        power == group
-    };
-    group == 1 || power_of(3) || power_of(5) || power_of(7)
-}
-
-/// Blocks at the start of `group` that hold superblock and group descriptors.
-fn base_blocks(geometry: &Geometry, group: u32) -> u32 {
-    let per_block = (geometry.block_size / geometry.desc_size) as u32;
-    let meta_bg = geometry.features.incompat.contains(Incompat::META_BG);
-    let table = geometry.groups.div_ceil(per_block);
-    let mut blocks = u32::from(has_super(geometry, group));
-    let meta_group = group / per_block;
-    if meta_bg && meta_group >= geometry.first_meta_bg {
-        let place = group % per_block;
-        if place == 0 || place == 1 || place == per_block - 1 {
-            blocks += 1;
-        }
-    } else if blocks > 0 {
-        blocks += if meta_bg { geometry.first_meta_bg.min(table) } else { table };
-        blocks += geometry.reserved_gdt_blocks;
-    }
-    blocks
-}
-
 /// Fills in the bitmap that a group with BLOCK_UNINIT stands for.
 fn init_bitmap(geometry: &Geometry, group: u32, desc: &GroupDesc, bytes: &mut [u8]) {
     let blocks = geometry.group_blocks(group) as usize;
     let bits = bytes.len() * 8;
     bytes.fill(0);
     bitmap::assign(bytes, blocks, bits - blocks, true);
-    bitmap::assign(bytes, 0, (base_blocks(geometry, group) as usize).min(blocks), true);
+    bitmap::assign(bytes, 0, (geometry.group_base_metadata(group) as usize).min(blocks), true);
     for (at, len) in own_metadata(geometry, group, desc) {
         bitmap::assign(bytes, at as usize, len as usize, true);
     }

@@ -8,7 +8,7 @@ use crate::inode::{Inode, InodeState};
 use crate::journal::Handle;
 use crate::layout::inode::{I_BLOCK_SIZE, InodeFlags};
 use crate::map::Create;
-use crate::{Result, dir, map, xattr};
+use crate::{Result, data, dir, map, xattr};
 use abi::Errno;
 use abi::errno::ENOENT;
 
@@ -102,8 +102,7 @@ fn convert_file(inode: &Inode, state: &mut InodeState, handle: &mut Handle, byte
         let buffer = fs.cache.get_zeroed(extent.pblk)?;
         return handle.create(&buffer, |data| data.copy_from_slice(&block));
     }
-    // Straight to its place, before the transaction can commit.
-    fs.device.write(extent.pblk << fs.geometry.block_bits, &[&block])
+    data::write_block(fs, handle, state, extent.pblk, &block)
 }
 
 fn convert_dir(inode: &Inode, state: &mut InodeState, handle: &mut Handle, bytes: &[u8]) -> Result<()> {

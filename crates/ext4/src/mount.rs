@@ -52,7 +52,7 @@ impl Filesystem {
         let mut journal = None;
         let mut damaged = false;
         if geometry.features.has_journal() && !options.noload {
-            let map = journal_map(&device, &geometry, &raw, &options, &log)?;
+            let (map, runs) = journal_map(&device, &geometry, &raw, &options, &log)?;
             if recovery {
                 damaged = recover(&*device, &map, &*log)?.damaged;
                 raw = read_super(&*device)?;
@@ -60,7 +60,7 @@ impl Filesystem {
             } else {
                 discard(&*device, &map, &*log)?;
             }
-            journal = Some(map);
+            journal = Some((map, runs));
         } else if recovery && !options.read_only {
             log.log(
                 Level::Error,
@@ -122,7 +122,7 @@ impl Filesystem {
         raw: &RawSuperblock,
         options: &MountOptions,
         log: &Arc<dyn Log>,
-        journal: Option<JournalMap>,
+        journal: Option<(JournalMap, Vec<Run>)>,
     ) -> Result<Arc<Filesystem>> {
         let cache = Arc::new(BufferCache::new(device.clone(), geometry.block_size));
         let group_descs = group::load(&geometry, &cache)?;
@@ -130,14 +130,17 @@ impl Filesystem {
             Stage::Journal => (Vec::new(), 0),
             Stage::Full => {
                 group::check(&geometry, &group_descs, !options.read_only, &**log)?;
-                group::system_zone(&geometry, &group_descs)
+                let runs = journal.as_ref().map_or(&[][..], |(_, runs)| runs);
+                group::system_zone(&geometry, &group_descs, runs)
             }
         };
-        let journal_blocks = journal.as_ref().map_or(0, |map| u64::from(map.blocks()));
         let transactions = match journal {
-            Some(map) => {
+            Some((map, _)) => {
                 let journal_options = JournalOptions {
-                    checksum: if geometry.features.metadata_csum() { 3 } else { 0 },
+                    checksum: match geometry.features.metadata_csum() {
+                        true => 3,
+                        false => u8::from(options.journal_checksum),
+                    },
                     wide: geometry.features.incompat.contains(Incompat::BIT64),
                     barrier: options.barrier,
                 };
@@ -169,7 +172,7 @@ impl Filesystem {
             super_state: parking_lot::Mutex::new(SuperState::from_raw(raw)),
             group_descs,
             system_zone,
-            overhead: overhead + journal_blocks,
+            overhead,
             read_only: AtomicBool::new(true),
             dead: AtomicBool::new(false),
             generation: AtomicU32::new(log.now().tv_nsec as u32),
@@ -209,6 +212,7 @@ impl Filesystem {
         if self.is_read_only() {
             return Ok(());
         }
+        crate::xattr::reap(self);
         self.transactions.close()?;
         self.read_only.store(true, Ordering::Relaxed);
         self.write_super_clean()
@@ -257,6 +261,9 @@ impl Filesystem {
     }
 }
 
+/// The most blocks of a journal that mke2fs makes.
+const JOURNAL_MAX: u32 = 10_240_000;
+
 /// Where the journal's blocks are.
 fn journal_map(
     device: &Arc<dyn BlockDevice>,
@@ -264,7 +271,7 @@ fn journal_map(
     raw: &RawSuperblock,
     options: &MountOptions,
     log: &Arc<dyn Log>,
-) -> Result<JournalMap> {
+) -> Result<(JournalMap, Vec<Run>)> {
     let ino = raw.journal_inum.get();
     if ino == 0 {
         log.log(Level::Error, format_args!("couldn't mount: an external journal is not supported"));
@@ -277,6 +284,10 @@ fn journal_map(
     })?;
     let state = inode.state.read();
     let blocks = u32::try_from(state.size >> geometry.block_bits).map_err(|_| EUCLEAN)?;
+    if blocks > JOURNAL_MAX || u64::from(blocks) > geometry.blocks_count {
+        log.log(Level::Error, format_args!("journal inode {ino} is too large"));
+        return Err(EUCLEAN);
+    }
     let mut runs = Vec::new();
     let mut at = 0;
     while at < blocks {
@@ -288,5 +299,5 @@ fn journal_map(
         runs.push(Run { physical: extent.pblk, len: extent.len });
         at += extent.len;
     }
-    JournalMap::new(&runs, geometry.block_size, device.len())
+    Ok((JournalMap::new(&runs, geometry.block_size, device.len())?, runs))
 }

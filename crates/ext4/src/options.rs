@@ -39,6 +39,8 @@ pub struct MountOptions {
     pub commit_interval: u32,
     /// `barrier`: flush the device at commits.
     pub barrier: bool,
+    /// `journal_checksum`: checksums in the journal also where metadata has none.
+    pub journal_checksum: bool,
     /// `discard`: tell the device about freed blocks after each commit.
     pub discard: bool,
     /// `noload`: mount without replaying the journal (read-only).
@@ -69,6 +71,7 @@ impl Default for MountOptions {
             errors: None,
             commit_interval: 0,
             barrier: true,
+            journal_checksum: false,
             discard: false,
             noload: false,
             sync: false,
@@ -108,6 +111,8 @@ impl MountOptions {
             ("commit", Some(_)) => self.commit_interval = number()?,
             ("barrier", None | Some("1")) => self.barrier = true,
             ("barrier", Some("0")) | ("nobarrier", None) => self.barrier = false,
+            ("journal_checksum", None) => self.journal_checksum = true,
+            ("nojournal_checksum", None) => self.journal_checksum = false,
             ("discard", None) => self.discard = true,
             ("nodiscard", None) => self.discard = false,
             ("noload" | "norecovery", None) => self.noload = true,
@@ -126,9 +131,8 @@ impl MountOptions {
             // How an implementation goes about its work, with no effect that a user could see here.
             ("delalloc" | "nodelalloc" | "block_validity" | "noblock_validity", None)
             | ("dioread_lock" | "dioread_nolock" | "auto_da_alloc" | "noauto_da_alloc", None)
-            | ("init_itable" | "noinit_itable" | "i_version" | "journal_checksum", None)
-            | ("nojournal_checksum" | "journal_async_commit" | "nombcache" | "mblk_io_submit", None)
-            | ("nomblk_io_submit" | "minixdf", None)
+            | ("init_itable" | "noinit_itable" | "i_version" | "journal_async_commit", None)
+            | ("nombcache" | "mblk_io_submit" | "nomblk_io_submit" | "minixdf", None)
             | ("stripe" | "inode_readahead_blks" | "max_batch_time" | "min_batch_time", Some(_))
             | ("journal_ioprio" | "init_itable" | "mb_optimize_scan", Some(_)) => {}
             _ => return Err(EINVAL),

@@ -11,12 +11,14 @@ impl Filesystem {
     /// # Errors
     /// `EINVAL` for a range outside the file system, `EOPNOTSUPP` and others of the device's.
     pub fn trim(&self, start: u64, len: u64, minimum: u64) -> Result<u64> {
+        self.check_writable()?;
         let geometry = &self.geometry;
         let bits = geometry.block_bits;
         let minimum = minimum.div_ceil(1 << bits).max(1);
         let from = (start >> bits).max(geometry.first_data_block);
         let to = (start.saturating_add(len) >> bits).min(geometry.blocks_count);
-        if from >= geometry.blocks_count || len >> bits == 0 || minimum > u64::from(geometry.blocks_per_group) {
+        if from >= geometry.blocks_count || len >> bits == 0 || minimum > u64::from(geometry.blocks_per_group)
+        {
             return Err(EINVAL);
         }
         let mut trimmed = 0;

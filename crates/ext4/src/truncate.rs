@@ -65,6 +65,7 @@ impl Inode {
     /// `EFBIG`, `EROFS`, `ENOSPC` (inline data that has to move), the device's.
     pub fn set_size(&self, size: u64) -> Result<()> {
         let fs = &*self.fs;
+        fs.check_writable()?;
         if self.state.read().flags.contains(InodeFlags::INLINE_DATA) && size > self.state.read().size {
             self.convert_inline()?;
         }

@@ -68,6 +68,7 @@ impl Inode {
         if offset & ((1 << bits) - 1) != 0 {
             return Err(EINVAL);
         }
+        self.fs.check_writable()?;
         let len: u64 = bufs.iter().map(|buf| buf.len() as u64).sum();
         let given = offset.checked_add(len).ok_or(EFBIG)?;
         let end = given.min(new_size);
@@ -129,7 +130,13 @@ impl Inode {
             let pieces = self.pieces(from, to)?;
             if pieces.iter().all(|piece| piece.was == ExtentState::Written) {
                 self.write_pieces(&pieces, bufs, offset, end)?;
-                return if end > self.state.read().size { self.join(&pieces, end) } else { Ok(()) };
+                let state = self.state.read();
+                if end <= state.size {
+                    self.settle(&state, from, to);
+                    return Ok(());
+                }
+                drop(state);
+                return self.join(&pieces, end);
             }
         }
         let _allocating = self.data.allocating.lock();

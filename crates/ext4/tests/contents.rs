@@ -200,3 +200,79 @@ fn random_operations_with_journaled_data() {
     torture("-t ext4 -b 4096", 7, 600, &options);
     torture("-t ext3 -b 1024", 8, 600, &options);
 }
+
+/// Several threads each at their own part of one file, one at another file's end, one syncing and trimming.
+#[test]
+fn threads_on_one_file() {
+    for kind in ["-t ext4 -b 4096", "-t ext4 -b 1024", "-t ext3 -b 1024"] {
+        let image = image(kind, 48 << 10);
+        let fs = image.mount();
+        let root = fs.root().unwrap();
+        let part = 1 << 20;
+        let file = root.create(b"shared", &new_file(0o644)).unwrap();
+        file.set_size(4 * part).unwrap();
+        let tail = root.create(b"tail", &new_file(0o644)).unwrap();
+        let done = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (file, done) = (&file, &done);
+                scope.spawn(move || {
+                    let mut random = Random(thread + 1);
+                    let mut model = vec![0; part as usize];
+                    for step in 0..300 {
+                        let at = random.below(part / 4096) * 4096;
+                        let count = (1 + random.below(16)).min((part - at) / 4096) * 4096;
+                        let range = at as usize..(at + count) as usize;
+                        match random.below(6) {
+                            0 => {
+                                let mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+                                file.fallocate(mode, thread * part + at, count, false).unwrap();
+                                model[range].fill(0);
+                            }
+                            1 if !kind.contains("ext3") => {
+                                file.fallocate(FALLOC_FL_ZERO_RANGE, thread * part + at, count, false)
+                                    .unwrap();
+                                model[range].fill(0);
+                            }
+                            2 => {
+                                let mut back = vec![1; count as usize];
+                                file.read_at(thread * part + at, &mut back).unwrap();
+                                assert!(back == model[range], "{kind} thread {thread} step {step}");
+                            }
+                            _ => {
+                                let data = pattern(random.below(1 << 20), count as usize);
+                                file.reserve(thread * part + at, count).unwrap();
+                                file.write_back(thread * part + at, &[&data], 4 * part).unwrap();
+                                model[range].copy_from_slice(&data);
+                            }
+                        }
+                    }
+                    let mut back = vec![1; part as usize];
+                    file.read_at(thread * part, &mut back).unwrap();
+                    assert!(back == model, "{kind} thread {thread}");
+                    done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                });
+            }
+            let (tail, fs, done) = (&tail, &fs, &done);
+            let busy = move || done.load(std::sync::atomic::Ordering::Relaxed) < 4;
+            scope.spawn(move || {
+                let data = pattern(1, 70_000);
+                while busy() {
+                    for n in 0..10 {
+                        write(tail, n * 70_000, &data).unwrap();
+                    }
+                    tail.set_size(100).unwrap();
+                }
+            });
+            scope.spawn(move || {
+                while busy() {
+                    fs.sync().unwrap();
+                    let _ = fs.trim(0, u64::MAX, 0);
+                }
+            });
+        });
+        drop((file, tail, root));
+        fs.unmount().unwrap();
+        image.check(kind);
+    }
+}

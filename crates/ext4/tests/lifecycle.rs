@@ -4,7 +4,7 @@ mod common;
 
 use abi::errno::{EFSCORRUPTED, EINVAL, EMLINK, ENODEV, ENOSPC, EROFS};
 use common::*;
-use ext4::{ErrorsMode, MemoryDevice, MountOptions};
+use ext4::{DataMode, ErrorsMode, Filesystem, MemoryDevice, MountOptions, RenameFlags};
 use std::sync::Arc;
 
 /// What a crash leaves: a copy of the image while it is mounted, after a sync.
@@ -83,8 +83,7 @@ fn remounting_and_freezing() {
     image.check("unmounted");
     // Through a device that can't be written.
     let bytes = std::fs::read(&image.path).unwrap();
-    let fs =
-        ext4::Filesystem::mount(Arc::new(MemoryDevice::new(bytes)), &read_only, Arc::new(Printer)).unwrap();
+    let fs = Filesystem::mount(Arc::new(MemoryDevice::new(bytes)), &read_only, Arc::new(Printer)).unwrap();
     assert_eq!(list(&fs.root().unwrap()).len(), 4);
 }
 
@@ -243,7 +242,74 @@ fn what_is_not_handled_is_refused_by_name() {
     image.try_mount(&options, Arc::new(Printer)).unwrap().unmount().unwrap();
     image.check("quota, read-only");
     let device = Arc::new(MemoryDevice::new(vec![0; 1 << 20]));
-    assert_eq!(ext4::Filesystem::mount(device, &options, Arc::new(Printer)).err(), Some(EINVAL));
+    assert_eq!(Filesystem::mount(device, &options, Arc::new(Printer)).err(), Some(EINVAL));
     let device = Arc::new(MemoryDevice::new(vec![0; 512]));
-    assert!(ext4::Filesystem::mount(device, &options, Arc::new(Printer)).is_err());
+    assert!(Filesystem::mount(device, &options, Arc::new(Printer)).is_err());
+}
+
+#[test]
+fn options_of_the_superblock() {
+    let image = Image::make("32M", &["-t", "ext4"]);
+    let options = |image: &Image| Filesystem::default_options(&*image.device(), &Printer).unwrap();
+    assert_eq!((options(&image).data, options(&image).commit_interval), (DataMode::Ordered, 0));
+    tool("tune2fs", &["-o", "journal_data_writeback,nobarrier", "-E", "mount_opts=commit=30", image.name()]);
+    let mut found = options(&image);
+    assert_eq!((found.data, found.barrier, found.commit_interval), (DataMode::Writeback, false, 30));
+    found.parse("data=ordered").unwrap();
+    assert_eq!(found.data, DataMode::Ordered);
+    let plain = Image::make("32M", &["-t", "ext2"]);
+    let journaled = MountOptions { data: DataMode::Journal, ..MountOptions::default() };
+    assert_eq!(plain.try_mount(&journaled, Arc::new(Printer)).err(), Some(EINVAL));
+}
+
+#[test]
+fn journals_that_must_or_must_not_be_replayed() {
+    let image = Image::make("32M", &["-t", "ext4"]);
+    let fs = image.mount();
+    fs.root().unwrap().mkdir(b"in-the-journal", &directory(0o755)).unwrap();
+    fs.sync().unwrap();
+    crash(&image);
+    drop(fs);
+    let bytes = std::fs::read(&image.path).unwrap();
+    let names = |fs: &Arc<Filesystem>| list(&fs.root().unwrap()).len();
+    // Not replayed on demand, and only without writing.
+    let options = MountOptions { noload: true, read_only: true, ..MountOptions::default() };
+    assert_eq!(names(&image.try_mount(&options, Arc::new(Printer)).unwrap()), 1);
+    let writing = MountOptions { noload: true, ..MountOptions::default() };
+    assert_eq!(image.try_mount(&writing, Arc::new(Printer)).err(), Some(EINVAL));
+    assert!(std::fs::read(&image.path).unwrap() == bytes, "nothing was written");
+    // A read-only mount replays too, if the device can be written.
+    let options = MountOptions { read_only: true, ..MountOptions::default() };
+    let fs = image.try_mount(&options, Arc::new(Printer)).unwrap();
+    assert_eq!(names(&fs), 2);
+    fs.unmount().unwrap();
+    image.check("replayed");
+    // Somebody who knew no journal was here since: what it has is old.
+    std::fs::write(&image.path, &bytes).unwrap();
+    image.debugfs_write("feature ^needs_recovery");
+    let fs = image.mount();
+    assert_eq!(names(&fs), 1);
+    fs.unmount().unwrap();
+    image.check("discarded");
+}
+
+#[test]
+fn operations_that_are_durable_at_once() {
+    let options = [
+        MountOptions { sync: true, ..MountOptions::default() },
+        MountOptions { dirsync: true, ..MountOptions::default() },
+    ];
+    for options in options {
+        let image = Image::make("32M", &["-t", "ext4"]);
+        let fs = image.try_mount(&options, Arc::new(Printer)).unwrap();
+        let root = fs.root().unwrap();
+        root.mkdir(b"dir", &directory(0o755)).unwrap();
+        root.create(b"old", &file(0o644)).unwrap();
+        root.rename(b"old", &root.lookup(b"dir").unwrap(), b"new", RenameFlags::empty(), time(1)).unwrap();
+        crash(&image);
+        let fs = image.mount();
+        assert_eq!(list(&fs.root().unwrap().lookup(b"dir").unwrap()).len(), 1);
+        fs.unmount().unwrap();
+        image.check("durable");
+    }
 }

@@ -53,10 +53,14 @@ fn promises_are_kept_on_a_full_disk() {
         }
         for (n, (inode, offset, len)) in promised.iter().enumerate() {
             let data = pattern(*offset, *len as usize);
-            inode.write_back(*offset, &[&data], u64::MAX >> 20).unwrap_or_else(|error| panic!("{kind:?} {n}: {error}"));
+            inode
+                .write_back(*offset, &[&data], u64::MAX >> 20)
+                .unwrap_or_else(|error| panic!("{kind:?} {n}: {error}"));
         }
         for (inode, offset, len) in &promised {
-            let later = promised.iter().any(|o| Arc::ptr_eq(&o.0, inode) && o.1 != *offset && o.1 < offset + len && *offset < o.1 + o.2);
+            let later = promised.iter().any(|o| {
+                Arc::ptr_eq(&o.0, inode) && o.1 != *offset && o.1 < offset + len && *offset < o.1 + o.2
+            });
             assert!(later || same(inode, *offset, &pattern(*offset, *len as usize)), "{kind:?}");
         }
         drop((promised, files, greedy));
@@ -91,7 +95,10 @@ fn fill_free_fill() {
             most = most.max(count);
             for n in 0..count {
                 let name = format!("r{round}-{n}");
-                assert!(same(&root.lookup(name.as_bytes()).unwrap(), 0, &pattern(n, 30_000)), "{kind:?} {name}");
+                assert!(
+                    same(&root.lookup(name.as_bytes()).unwrap(), 0, &pattern(n, 30_000)),
+                    "{kind:?} {name}"
+                );
             }
             for n in 0..=count {
                 let _ = root.unlink(format!("r{round}-{n}").as_bytes(), time(1));
@@ -170,7 +177,8 @@ fn sparse() {
         let root = fs.root().unwrap();
         let inode = root.create(b"sparse", &file(0o644)).unwrap();
         let extents = kind[1] == "ext4";
-        let far = if extents { (u64::from(u32::MAX) - 1) * fs.geometry().block_size as u64 } else { 16 << 30 };
+        let far =
+            if extents { (u64::from(u32::MAX) - 1) * fs.geometry().block_size as u64 } else { 16 << 30 };
         let places = [far, 5 << 30, (4 << 30) - 3, 1 << 20, 0];
         for (n, &at) in places.iter().enumerate() {
             if at == far {

@@ -18,7 +18,7 @@ fn work(dirs: &[Arc<Inode>], seed: u64, steps: u32) {
         let new = format!("name-{}", random.below(30)).into_bytes();
         match random.below(12) {
             0..=2 => {
-                drop(dir.create(&name, &file(0o644)).map(|inode| write(&inode, 0, &pattern(seed, 6000))))
+                let _ = dir.create(&name, &file(0o644)).map(|inode| write(&inode, 0, &pattern(seed, 6000)));
             }
             3 => drop(dir.mkdir(&name, &directory(0o755))),
             4 => drop(dir.unlink(&name, time(1))),

@@ -7,7 +7,7 @@ use super::{Inode, InodeState, S_IFMT};
 use crate::fs::Filesystem;
 use crate::layout::inode::ROOT_INO;
 use crate::layout::xattr::XATTR_MAGIC;
-use crate::{Result, balloc, ialloc, orphan, sync, truncate, xattr};
+use crate::{Result, data, ialloc, orphan, sync, truncate, xattr};
 use abi::errno::ESTALE;
 use hashbrown::HashMap;
 use std::sync::atomic::Ordering;
@@ -44,10 +44,10 @@ impl InodeCache {
 impl Inode {
     fn new(fs: &Arc<Filesystem>, ino: u32, state: InodeState) -> Arc<Inode> {
         let kind = state.mode & S_IFMT;
-        let data = crate::data::FileData::default();
+        let contents = data::FileData::default();
         // What changed it while it was in memory before may not be durable yet, and fsync has to wait for that.
-        data.note(fs.transactions.running_tid(), true);
-        Arc::new(Inode { fs: fs.clone(), ino, kind, state: sync::RwLock::new(state), data })
+        contents.note(fs.transactions.running_tid(), true);
+        Arc::new(Inode { fs: fs.clone(), ino, kind, state: sync::RwLock::new(state), data: contents })
     }
 }
 
@@ -140,7 +140,7 @@ impl Drop for Inode {
                     .log(crate::Level::Warning, format_args!("inode #{ino}: could not be deleted: {errno}"));
             }
         }
-        balloc::discard_window(self);
+        data::dropped(self, &mut state);
         forget();
     }
 }

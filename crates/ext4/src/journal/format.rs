@@ -30,7 +30,6 @@ pub const INCOMPAT_KNOWN: u32 = INCOMPAT_REVOKE
 
 pub const TAG_ESCAPED: u32 = 0x1;
 pub const TAG_SAME_UUID: u32 = 0x2;
-pub const TAG_DELETED: u32 = 0x4;
 pub const TAG_LAST: u32 = 0x8;
 
 pub const CRC32_TYPE: u8 = 1;

@@ -22,8 +22,6 @@ mod format;
 mod handle;
 mod log;
 mod recovery;
-#[cfg(test)]
-mod tests;
 
 pub use handle::Handle;
 pub use log::{JournalMap, JournalOptions, Run};

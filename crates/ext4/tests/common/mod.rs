@@ -44,7 +44,10 @@ impl TempDir {
     pub fn new() -> TempDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ext4-test-{}-{count}", std::process::id()));
+        // In memory where the host has such a place.
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let path = base.join(format!("ext4-test-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&path).expect("temporary directory");
         TempDir(path)
     }
@@ -164,6 +167,10 @@ impl Random {
 
     pub fn below(&mut self, bound: u64) -> u64 {
         (self.next() >> 16) % bound
+    }
+
+    pub fn pick(&mut self, bound: usize) -> usize {
+        self.below(bound as u64) as usize
     }
 }
 

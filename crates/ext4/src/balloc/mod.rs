@@ -6,15 +6,20 @@
 //! Beside that: the count of what delayed allocation was promised, and a window of claimed blocks ahead of each file that
 //! grows, which gives way when space is tight. Locks: `counters` and a window's lock are short and innermost.
 
+mod search;
+mod window;
+
 use crate::groups::Group;
-use crate::inode::{Inode, InodeState};
 use crate::{Filesystem, Geometry, Handle, Result};
 use abi::Errno;
 use abi::errno::{EIO, ENOSPC};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+pub(crate) use search::take_free_run;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use window::Window;
+pub(crate) use window::{WindowCell, claim_ahead, discard_window};
 
 /// Who asks for blocks, and so what must be left to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,37 +61,6 @@ struct Shared {
     /// Freed for good, but the device is to be told before they are used again (`discard`).
     discards: Mutex<Vec<(u64, u32)>>,
 }
-
-/// Blocks claimed for a file that will go on growing.
-#[derive(Default)]
-struct Window {
-    first: u64,
-    count: u32,
-}
-
-/// A file's window; gives its blocks back when dropped.
-pub(crate) struct WindowCell {
-    window: Arc<Mutex<Window>>,
-    home: Mutex<Option<(Arc<Shared>, u32)>>,
-}
-
-impl Default for WindowCell {
-    fn default() -> WindowCell {
-        WindowCell { window: Arc::default(), home: Mutex::new(None) }
-    }
-}
-
-impl Drop for WindowCell {
-    fn drop(&mut self) {
-        if let Some((shared, ino)) = self.home.lock().take() {
-            shared.windows.lock().remove(&ino);
-            shared.drop_window(&self.window);
-        }
-    }
-}
-
-/// The largest window, in blocks.
-const WINDOW_MAX: u32 = 2048;
 
 impl Allocator {
     /// Before the descriptors are known; [`load`] follows.
@@ -186,13 +160,8 @@ impl Shared {
             let (from, many) = (first as usize, count as usize);
             let changed = map.words.assign(from, many, false) as u32;
             // The run that the blocks are part of now.
-            let mut start = from;
-            while start > 0 && map.words.next_used(start - 1) != start - 1 && from - start < 4096 {
-                start -= 1;
-            }
-            let end = map.words.next_used(from);
-            let run = if from - start == 4096 { u32::MAX } else { (end - start) as u32 };
-            map.longest = map.longest.max(run);
+            let run = map.words.next_used(from) - map.words.run_start(from);
+            map.longest = map.longest.max(run as u32);
             changed
         });
         let changed = changed.unwrap_or(0);
@@ -207,20 +176,6 @@ impl Shared {
         self.release_blocks(block, count, true);
         let mut counters = self.counters.lock();
         counters.pending = counters.pending.saturating_sub(u64::from(count));
-    }
-
-    fn drop_window(&self, window: &Mutex<Window>) -> u32 {
-        let Window { first, count } = std::mem::take(&mut *window.lock());
-        if count > 0 {
-            self.release_blocks(first, count, false);
-        }
-        count
-    }
-
-    /// Takes all windows back; whether there was anything.
-    fn drop_windows(&self) -> bool {
-        let all: Vec<_> = self.windows.lock().values().filter_map(Weak::upgrade).collect();
-        all.iter().fold(false, |any, window| self.drop_window(window) > 0 || any)
     }
 }
 
@@ -283,9 +238,9 @@ pub(crate) fn claim(fs: &Filesystem, goal: u64, want: u32, follow: bool, need: N
     if want == 0 {
         return Err(ENOSPC);
     }
-    let mut found = search(fs, goal, want, follow);
+    let mut found = search::search(fs, goal, want, follow);
     if matches!(found, Ok(None)) && shared.drop_windows() {
-        found = search(fs, goal, want, follow);
+        found = search::search(fs, goal, want, follow);
     }
     let got = found.as_ref().ok().and_then(|found| *found).map_or(0, |(_, count)| count);
     if got < want {
@@ -294,143 +249,11 @@ pub(crate) fn claim(fs: &Filesystem, goal: u64, want: u32, follow: bool, need: N
     found?.ok_or(ENOSPC)
 }
 
-/// Takes blocks for `inode` like [`claim`], from and with its window: `ahead` more blocks are claimed for later if that
-/// is easy.
-pub(crate) fn claim_ahead(
-    inode: &Inode,
-    goal: u64,
-    want: u32,
-    ahead: u32,
-    follow: bool,
-    need: Need,
-) -> Result<(u64, u32)> {
-    let fs = &*inode.fs;
-    let shared = &fs.balloc.0;
-    let cell = &inode.data.window;
-    let allowed = shared.allowed(&shared.counters.lock(), need).min(u64::from(want)) as u32;
-    if allowed > 0 {
-        let mut window = cell.window.lock();
-        if window.count > 0 && window.first == goal {
-            let count = window.count.min(allowed);
-            let first = window.first;
-            window.first += u64::from(count);
-            window.count -= count;
-            drop(window);
-            shared.counters.lock().available -= i64::from(count);
-            return Ok((first, count));
-        }
-    }
-    shared.drop_window(&cell.window);
-    let ahead = ahead.min(WINDOW_MAX);
-    let roomy =
-        shared.allowed(&shared.counters.lock(), Need::User) > 4 * (u64::from(want) + u64::from(ahead));
-    if ahead == 0 || !roomy {
-        return claim(fs, goal, want, follow, need);
-    }
-    let (first, count) = claim(fs, goal, want.saturating_add(ahead), follow, Need::Reserved)?;
-    if count > want {
-        cell.home.lock().get_or_insert_with(|| (shared.clone(), inode.ino));
-        *cell.window.lock() = Window { first: first + u64::from(want), count: count - want };
-        shared.windows.lock().insert(inode.ino, Arc::downgrade(&cell.window));
-        shared.counters.lock().available += i64::from(count - want);
-    }
-    Ok((first, count.min(want)))
-}
-
-/// Gives the inode's window back.
-pub(crate) fn discard_window(inode: &Inode) {
-    let shared = &inode.fs.balloc.0;
-    shared.drop_window(&inode.data.window.window);
-}
-
 /// Gives claimed blocks back that were not marked.
 pub(crate) fn unclaim(fs: &Filesystem, first: u64, count: u32) {
     let shared = &fs.balloc.0;
     for (_, _, block, part) in shared.parts(first, count) {
         shared.release_blocks(block, part, true);
-    }
-}
-
-fn search(fs: &Filesystem, goal: u64, want: u32, follow: bool) -> Result<Option<(u64, u32)>> {
-    let shared = &fs.balloc.0;
-    let (mut home, mut offset) = shared.locate(goal);
-    if home >= shared.groups.len() || goal < shared.first_data_block {
-        (home, offset) = (0, 0);
-    }
-    let take = |index: usize, find: &mut dyn FnMut(&mut crate::groups::Map) -> Option<(usize, usize)>| {
-        let group = &shared.groups[index];
-        let found = group.with_map(fs, index as u32, |map| {
-            let (first, count) = find(map)?;
-            map.words.assign(first, count, true);
-            Some((first as u64, count as u32))
-        })?;
-        Ok(found.flatten().map(|(first, count)| {
-            group.adjust_free(count, false);
-            (fs.geometry.group_first_block(index as u32) + first, count)
-        }))
-    };
-    let wanted = want as usize;
-    if follow {
-        let at = offset as usize;
-        let found = take(home, &mut |map| {
-            let run = map.words.next_used(at).checked_sub(at).filter(|&run| run > 0)?;
-            Some((at, run.min(wanted)))
-        })?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    // Ever shorter runs, nearest group first. What a group can't give is remembered, so the later rounds are cheap.
-    let groups = shared.groups.len();
-    let longest = (shared.blocks_per_group - shared.blocks_per_group / 8).max(1);
-    let mut least = want.min(longest);
-    loop {
-        for step in 0..groups {
-            let index = (home + step) % groups;
-            let group = &shared.groups[index];
-            if group.free_hint() < least || group.longest_hint() < least {
-                continue;
-            }
-            let start = if step == 0 { offset as usize } else { 0 };
-            let found = take(index, &mut |map| {
-                let (len, enough) = (map.words.len(), least as usize);
-                let ahead = map.words.find_run(start, len, wanted);
-                let best = match ahead.filter(|run| run.1 >= enough) {
-                    Some(run) => Some(run),
-                    None => {
-                        let behind = if start > 0 { map.words.find_run(0, start, wanted) } else { None };
-                        let most = ahead.max_by_len(behind);
-                        let len = most.map_or(0, |run| run.1);
-                        if len < enough {
-                            map.longest = len as u32;
-                        }
-                        most
-                    }
-                };
-                best.filter(|run| run.1 >= enough)
-            })?;
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        if least == 1 {
-            return Ok(None);
-        }
-        least = (least / 8).max(1);
-    }
-}
-
-/// The longer of two runs.
-trait Longer {
-    fn max_by_len(self, other: Self) -> Self;
-}
-
-impl Longer for Option<(usize, usize)> {
-    fn max_by_len(self, other: Self) -> Self {
-        match (self, other) {
-            (Some(a), Some(b)) => Some(if b.1 > a.1 { b } else { a }),
-            (a, b) => a.or(b),
-        }
     }
 }
 
@@ -452,24 +275,6 @@ pub(crate) fn allocate_metadata(fs: &Filesystem, handle: &mut Handle, goal: u64,
         return Err(error);
     }
     Ok(block)
-}
-
-/// Up to `count` contiguous blocks near `goal` for `inode`, marked used (two credits); updates `state.blocks`.
-pub(crate) fn allocate(
-    inode: &Inode,
-    state: &mut InodeState,
-    handle: &mut Handle,
-    goal: u64,
-    count: u32,
-) -> Result<(u64, u32)> {
-    let fs = &*inode.fs;
-    let (first, count) = claim(fs, goal, count, false, Need::Metadata)?;
-    if let Err(error) = mark_used(fs, handle, first, count) {
-        unclaim(fs, first, count);
-        return Err(error);
-    }
-    state.blocks += u64::from(count) << (fs.geometry.block_bits - 9);
-    Ok((first, count))
 }
 
 /// Frees blocks (two credits for each group they touch); `metadata` ones are revoked. They are reused only after the
@@ -507,6 +312,10 @@ pub(crate) fn free(
                 format_args!("{part} blocks of the group's metadata"),
             ));
         }
+        // A long run may touch more groups than anybody counted.
+        if handle.credits() < 2 {
+            handle.extend(2)?;
+        }
         // Memory's bitmap must have been loaded while the disk's still had the blocks.
         group.with_map(fs, index as u32, |_| ())?;
         group.change(fs, handle, index as u32, first, part, false)?;
@@ -542,33 +351,4 @@ fn give_back(fs: &Filesystem, handle: &mut Handle, block: u64, count: u32) {
 pub(crate) fn init_group(fs: &Filesystem, handle: &mut Handle, group: u32) -> Result<()> {
     let state = fs.balloc.0.groups.get(group as usize).ok_or(EIO)?;
     state.change(fs, handle, group, 0, 0, true)
-}
-
-/// Takes the next run of at least `least` free blocks in `from..to` of a group, in memory only.
-pub(crate) fn take_free_run(
-    fs: &Filesystem,
-    group: u32,
-    from: u32,
-    to: u32,
-    least: u32,
-) -> Result<Option<(u64, u32)>> {
-    let shared = &fs.balloc.0;
-    let state = shared.groups.get(group as usize).ok_or(EIO)?;
-    let run = state.with_map(fs, group, |map| {
-        let (mut at, to) = (from as usize, to as usize);
-        loop {
-            let first = map.words.next_free(at).filter(|&first| first < to)?;
-            let end = map.words.next_used(first).min(to);
-            if end - first >= least as usize {
-                map.words.assign(first, end - first, true);
-                return Some((first as u64, (end - first) as u32));
-            }
-            at = end;
-        }
-    })?;
-    Ok(run.flatten().map(|(first, count)| {
-        state.adjust_free(count, false);
-        shared.counters.lock().available -= i64::from(count);
-        (fs.geometry.group_first_block(group) + first, count)
-    }))
 }

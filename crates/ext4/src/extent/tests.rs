@@ -1,6 +1,7 @@
 //! Extent trees against a plain map, with nodes small enough to go deep.
 
 use super::*;
+use crate::nodes::NodesMut;
 use abi::Errno;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
