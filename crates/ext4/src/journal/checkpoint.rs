@@ -11,6 +11,9 @@ use abi::errno::EIO;
 /// Nanoseconds that a committed block may stay out of its place: as Linux's dirty_expire_centisecs.
 const PLACE_AFTER: u64 = 30_000_000_000;
 
+/// Bytes of committed blocks out of their places that `tick` takes for much.
+const MAX_UNPLACED: usize = 16 << 20;
+
 impl Shared {
     /// Whether the running transaction, grown by `credits` blocks, would fit into the free log space.
     pub(super) fn has_room(&self, state: &State, credits: usize) -> bool {
@@ -66,12 +69,15 @@ impl Shared {
         }
     }
 
-    /// Places what was committed long ago.
+    /// Places what was committed long ago, and half of the rest if that is much: it can't leave memory before.
     pub(super) fn place_old(&self, now: u64) -> Result<()> {
         let old = {
             let state = self.state.lock();
             let logged = &state.space.logged;
-            let count = logged.iter().take_while(|l| l.time.saturating_add(PLACE_AFTER) <= now).count();
+            let mut count = logged.iter().take_while(|l| l.time.saturating_add(PLACE_AFTER) <= now).count();
+            if state.space.dirty.len() * self.cache.block_size() > MAX_UNPLACED {
+                count = count.max(logged.len() / 2);
+            }
             count.checked_sub(1).map(|last| logged[last].tid)
         };
         old.map_or(Ok(()), |tid| self.place_until(tid))

@@ -4,7 +4,8 @@
 //! logged blocks and revokes; flush; the commit block; flush. Only after that is the transaction there for replay, and
 //! only then may freed blocks be used again.
 
-use super::format::{Checksum, MAGIC, TAG_ESCAPED, Tag, crc32_be};
+use super::blocks::{Checksum, Tag, crc32_be};
+use super::format::{MAGIC, TAG_ESCAPED};
 use super::log::JournalLog;
 use super::{Logged, OnCommit, Shared, Tid, Transaction, Unplaced};
 use crate::Result;

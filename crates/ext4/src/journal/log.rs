@@ -1,7 +1,8 @@
 //! The log on the device: where its blocks lie, its superblock, and reading and writing runs of log blocks.
 
 use super::Tid;
-use super::format::{self, Format, Superblock};
+use super::blocks::Format;
+use super::format::{self, Superblock};
 use crate::Result;
 use crate::buffer::BufferCache;
 use crate::device::BlockDevice;

@@ -6,7 +6,7 @@
 //!
 //! Where is what: this file the interface and the transactions in memory; `handle` one operation's part; `commit`
 //! closing a transaction and writing it to the log; `checkpoint` writing committed blocks to their places and freeing
-//! log space; `log` the log's position and superblock; `format` the on-disk structures and checksums; `recovery`
+//! log space; `log` the log's position and superblock; `format` the on-disk structures, `blocks` whole journal blocks with their checksums; `recovery`
 //! replay after a crash.
 //!
 //! There is no journal thread: whoever needs a commit carries it out, and those who come meanwhile wait and share the
@@ -16,6 +16,7 @@
 //! lock is short, nothing sleeps or is locked under it. No handle may be held by who calls anything that commits or
 //! begins another handle.
 
+mod blocks;
 mod checkpoint;
 mod commit;
 mod format;

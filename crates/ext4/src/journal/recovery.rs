@@ -4,7 +4,8 @@
 //! block's newest copy; then the copies are written in the device's order. The log may be hostile: nothing in it is
 //! trusted beyond what its checksums and bounds say.
 
-use super::format::{self, CommitHeader, Format, Header, Superblock, TAG_ESCAPED, Tag, crc32_be};
+use super::blocks::{self, Checksum, Format, Tag, crc32_be};
+use super::format::{self, CommitHeader, Header, Superblock, TAG_ESCAPED};
 use super::log::{JournalMap, check_superblock};
 use super::{Tid, tid_reached};
 use crate::Result;
@@ -207,7 +208,7 @@ impl<'a> Replay<'a> {
             match item {
                 Item::Descriptor(tags, data, good) => {
                     wrong |= !good;
-                    if self.format.checksum == format::Checksum::V1 {
+                    if self.format.checksum == Checksum::V1 {
                         crc = self.add_to_crc(crc, &block, data, tags.len() as u32)?;
                     }
                 }
@@ -261,13 +262,13 @@ impl<'a> Replay<'a> {
     fn commit_matches(&self, commit: &CommitHeader, block: &[u8], crc: u32) -> bool {
         let stored = commit.checksum[0].get();
         match self.format.checksum {
-            format::Checksum::None => true,
-            format::Checksum::V1 => match (commit.checksum_type, commit.checksum_size) {
+            Checksum::None => true,
+            Checksum::V1 => match (commit.checksum_type, commit.checksum_size) {
                 // Written before checksums were switched on.
                 (0, 0) => stored == 0,
                 (kind, size) => kind == format::CRC32_TYPE && size == 4 && stored == crc,
             },
-            format::Checksum::V2 | format::Checksum::V3 => stored == self.format.commit_checksum(block),
+            Checksum::V2 | Checksum::V3 => stored == self.format.commit_checksum(block),
         }
     }
 
@@ -325,7 +326,7 @@ impl<'a> Replay<'a> {
         const TAG_TAIL: u16 = 8;
         const TAG_HEAD: u16 = 9;
         // Tags are little-endian: type, length, and in the head features and transaction, in the tail transaction.
-        let word = |block: &[u8], at: usize| format::get(block, at).swap_bytes();
+        let word = |block: &[u8], at: usize| blocks::get(block, at).swap_bytes();
         for at in superblock.log_end()..superblock.maxlen.get() {
             let block = self.read(at)?;
             let mut tag = 0;

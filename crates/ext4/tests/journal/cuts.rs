@@ -31,7 +31,7 @@ pub struct History {
 /// The bytes that an operation writes. Some begin like a journal block.
 pub fn pattern(op: u32, block_size: usize) -> Vec<u8> {
     let mut bytes = op.to_le_bytes().repeat(block_size / 4);
-    if op % 3 == 0 {
+    if op.is_multiple_of(3) {
         bytes[..4].copy_from_slice(&MAGIC);
     }
     bytes

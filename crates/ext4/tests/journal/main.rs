@@ -91,7 +91,7 @@ fn replay_of_debugfs(options: &str, block_size: usize, open: &str) {
     let mut random = Random(block_size as u64);
     let mut script = format!("{open}\n");
     for n in 0..40 {
-        let data = disk.image.dir.path().join(&format!("data{n}"));
+        let data = disk.image.dir.path().join(format!("data{n}"));
         let count = 1 + random.pick(20);
         let mut bytes = pattern(n + 1, count * block_size);
         // Blocks that have to be escaped.

@@ -177,3 +177,10 @@ fn ext4_with_journal_checksums_alone() {
 fn ext4_with_orphan_file_and_inline_data() {
     cut_power(&Kind { mke2fs: "-t ext4 -b 1024 -O orphan_file,inline_data -J size=1", ..SMALL });
 }
+
+/// Without flushes cuts lose what was synced: the test has to see that.
+#[test]
+#[should_panic(expected = "cut at")]
+fn missing_flushes_are_noticed() {
+    cut_power(&Kind { mount: "nobarrier", ..SMALL });
+}
