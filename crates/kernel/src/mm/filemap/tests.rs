@@ -35,6 +35,12 @@ impl Disk {
         self.data.lock().unwrap()
     }
 
+    /// What the file system does for truncate(2).
+    fn resize(&self, size: usize) -> Result<()> {
+        self.data().resize(size, 0);
+        Ok(())
+    }
+
     fn hold(&self, on: bool) {
         *self.hold.0.lock().unwrap() = on;
         self.hold.1.notify_all();
@@ -316,8 +322,8 @@ fn a_mapped_file_shows_only_what_is_in_memory() {
     cache.write_back(0, u64::MAX).unwrap();
     assert_eq!(&disk.data()[3 << 20..][..12], b"once again..");
     // Shorter and longer again: zeros, and what the guest then writes there counts.
-    cache.truncate(1 << 20, || Ok(disk.data().truncate(1 << 20))).unwrap();
-    cache.truncate(6 << 20, || Ok(disk.data().resize(6 << 20, 0))).unwrap();
+    cache.truncate(1 << 20, || disk.resize(1 << 20)).unwrap();
+    cache.truncate(6 << 20, || disk.resize(6 << 20)).unwrap();
     assert_eq!(at(3 << 20), [0; 12]);
     object.write_all_at(b"third time..", 3 << 20).unwrap();
     assert_eq!(&read(&cache, 3 << 20, 12).unwrap(), b"third time..");
@@ -376,7 +382,7 @@ fn random_operations_agree_with_a_model() {
                 }
                 5 => {
                     let size = random.below(most);
-                    cache.truncate(size, || Ok(disk.data().truncate(size as usize))).unwrap();
+                    cache.truncate(size, || disk.resize(size as usize)).unwrap();
                     model.resize(size as usize, 0);
                 }
                 6 => cache.write_back(pos, pos + len as u64).unwrap(),
