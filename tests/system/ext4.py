@@ -196,8 +196,11 @@ def memory():
     tool("/bin/bash", "-c", "truncate -s 1G big; printf 'write big big' | /sbin/debugfs -w -f - b.img")
     text = guest("""mount /dev/ubda /mnt; cat /mnt/big | md5sum; grep -E '^(Cached|MemFree)' /proc/meminfo
         dd if=/dev/zero of=/mnt/new bs=1M count=400 status=none; cat /mnt/new | md5sum; grep -E '^(Dirty|Writeback|MemFree)' /proc/meminfo
-        sync; grep Dirty /proc/meminfo; umount /mnt; ! dmesg | grep -i 'out of memory'""", "b.img", mem="256M")
-    has(text, "cd573cfaace07e7949bc0c46028904ff", "Dirty:                 0 kB")
+        sync; grep Dirty /proc/meminfo
+        echo 50 > /proc/sys/vm/dirty_expire_centisecs; echo 20 > /proc/sys/vm/dirty_writeback_centisecs; seq 100000 > /mnt/seq
+        for i in $(seq 50); do sleep 0.1; grep -q 'Dirty:  *0 kB' /proc/meminfo && echo aged && break; done
+        flush=$(pgrep -x flush); kill -9 $flush; kill -TERM $flush; sleep 0.1; ps -o args= -p $flush; umount /mnt; ! dmesg | grep -i 'out of memory'""", "b.img", mem="256M")
+    has(text, "cd573cfaace07e7949bc0c46028904ff", "Dirty:                 0 kB", "aged", "[flush]")
     held = [int(n) for n in re.findall(r"(?:Cached|MemFree): +(\d+)", text)]
     if max(held) > 256 << 10:
         fail(f"the cache does not stay within the memory: {text}")
