@@ -1,7 +1,7 @@
 //! ext2, ext3 and ext4 on a block device: the `ext4` library under this kernel's VFS and page cache.
 //!
 //! - [`Volume`] (here): a mounted file system, its types and its super block. `platform.rs`: what the library needs.
-//! - `node.rs`: inodes. `acl.rs`: access control lists. `data.rs`: contents, for the page cache.
+//! - `node.rs`: inodes. `xattr.rs`: their attributes of any name. `acl.rs`: access control lists. `data.rs`: contents, for the page cache.
 //! - `file.rs`: open files. `dir.rs`: open directories. `ioctl.rs`: chattr(1), fstrim(8), filefrag(8), fsfreeze(8).
 //!
 //! The page cache owns a file's length in memory; the library's follows as pages are written. One VFS inode for each
@@ -17,6 +17,7 @@ mod file;
 mod ioctl;
 mod node;
 mod platform;
+mod xattr;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
