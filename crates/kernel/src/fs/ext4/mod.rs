@@ -82,7 +82,10 @@ struct Known {
     cache: Weak<PageCache>,
 }
 
-static MOUNTED: LazyLock<Mutex<Vec<(u64, Weak<SuperBlock>)>>> = LazyLock::new(|| Mutex::new(Vec::new()));
+/// Super blocks by device number.
+type Mounted = Vec<(u64, Weak<SuperBlock>)>;
+
+static MOUNTED: LazyLock<Mutex<Mounted>> = LazyLock::new(|| Mutex::new(Vec::new()));
 /// For the shrinker, which may not wait.
 static VOLUMES: SpinLock<Vec<Weak<Volume>>> = SpinLock::new(rank::LEAF, Vec::new());
 
@@ -192,7 +195,8 @@ fn check_type(fs_type: &FsType, bdev: &BlockDevice, read_only: bool) -> Result<(
         return Err(EINVAL);
     }
     let (compat, incompat, ro_compat) = (word(92), word(96), word(100));
-    let old = incompat & !FILETYPE_RECOVER_META_BG == 0 && (read_only || ro_compat & !SPARSE_LARGE_BTREE == 0);
+    let old =
+        incompat & !FILETYPE_RECOVER_META_BG == 0 && (read_only || ro_compat & !SPARSE_LARGE_BTREE == 0);
     let journal = compat & HAS_JOURNAL != 0;
     let fits = match fs_type.name {
         "ext2" => old && !journal,

@@ -7,15 +7,15 @@ use abi::Result;
 use abi::cred::{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH};
 use abi::errno::*;
 use abi::fcntl::OpenFlags;
-use abi::stat::{makedev, major, minor};
+use abi::stat::{major, makedev, minor};
 use abi::time::{NSEC_PER_SEC, Timespec};
 use ext4::{InodeFlags, RenameFlags, XattrFlags};
 
+use super::Volume;
 use super::acl::{self, Acl};
 use super::data::Contents;
 use super::dir::DirFile;
 use super::file::RegularFile;
-use super::Volume;
 use crate::mm::filemap::{Kind, PageCache};
 use crate::sync::{SpinLock, rank};
 use crate::task::{Cred, current};
@@ -385,7 +385,9 @@ impl InodeOps for Node {
             (FileType::Regular, Some(cache)) => {
                 let append_only = self.inode.flags().contains(InodeFlags::APPEND);
                 let writes = flags.writable();
-                if append_only && (writes && !flags.contains(OpenFlags::APPEND) || flags.contains(OpenFlags::TRUNC)) {
+                if append_only
+                    && (writes && !flags.contains(OpenFlags::APPEND) || flags.contains(OpenFlags::TRUNC))
+                {
                     return Err(EPERM);
                 }
                 Ok(Box::new(RegularFile::new(cache)))
@@ -413,7 +415,8 @@ impl InodeOps for Node {
         }
         let reads_only = if inode.is_dir() { access & MAY_WRITE == 0 } else { access == MAY_READ };
         let runnable = inode.is_dir() || access & MAY_EXEC == 0 || stat.mode & 0o111 != 0;
-        let overridden = reads_only && cred.capable(CAP_DAC_READ_SEARCH) || runnable && cred.capable(CAP_DAC_OVERRIDE);
+        let overridden =
+            reads_only && cred.capable(CAP_DAC_READ_SEARCH) || runnable && cred.capable(CAP_DAC_OVERRIDE);
         Some(if overridden { Ok(()) } else { Err(EACCES) })
     }
 
