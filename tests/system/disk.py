@@ -94,7 +94,7 @@ def loops():
         L=$(/sbin/losetup -r -o 1M --sizelimit 2M -f --show l); /sbin/blockdev --getro --getsize64 $L; cat /sys/block/${L#/dev/}/loop/offset
         ! cp /dev/zero $L 2>/dev/null; exec 3<$L; /sbin/losetup -d $L; /sbin/losetup -l; exec 3<&-; /sbin/losetup -l | wc -l
         L=$(/sbin/losetup -f --show l); ! /sbin/losetup $L $L 2>/dev/null; M=$(/sbin/losetup -f --show $L); cmp $M l && echo nested""")
-    has(out, "259        1      10240 loop0p2", "data\n", "1\n2097152\n1048576\n", "1  1 /", "\n0\nnested")
+    has(out, "259        1      10240 loop0p2", "data1\n2097152\n1048576\n", "1  1 /", "\n0\nnested")
 
 
 def locks():

@@ -75,7 +75,10 @@ const SLACK_MIB: u64 = 256;
 const VAGUE_SLACK_MIB: u64 = 1024;
 
 /// Attacks that are known to succeed still, and why; they are run and told apart from what broke anew.
-const OPEN: &[(&str, &str)] = &[];
+const OPEN: &[(&str, &str)] = &[(
+    "exhaust-fds_sockets",
+    "once in three runs the heap that a killed program's sockets took is not given back, and forks are refused",
+)];
 
 /// Runs the task; whether everything passed.
 pub fn main(args: &[String]) -> Result<bool, String> {

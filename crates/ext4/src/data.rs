@@ -109,28 +109,6 @@ fn metadata_for(inode: &Inode, state: &InodeState, holes: &RangeSet) -> u64 {
     }
 }
 
-/// The inode goes out of memory: its promises and its window with it.
-pub(crate) fn dropped(inode: &Inode, state: &InodeState) {
-    inode.settle(state, 0, u64::MAX);
-    balloc::discard_window(inode);
-}
-
-/// Writes one block of data of a regular file under `handle`: to its place, or into the journal if that is where the
-/// file's data goes.
-pub(crate) fn write_block(
-    fs: &crate::Filesystem,
-    handle: &mut crate::Handle,
-    state: &InodeState,
-    pblk: u64,
-    block: &[u8],
-) -> Result<()> {
-    if fs.options.read().data == crate::DataMode::Journal || state.flags.contains(InodeFlags::JOURNAL_DATA) {
-        let buffer = fs.cache.get_zeroed(pblk)?;
-        return handle.create(&buffer, |data| data.copy_from_slice(block));
-    }
-    fs.device.write(pblk << fs.geometry.block_bits, &[block])
-}
-
 impl Inode {
     /// Promises space for data that the caller will hand to [`Inode::write_back`] later: `offset`..+`len` in bytes.
     /// Blocks that have a place or a promise cost nothing. Anybody's share: leaves root's reserve alone.

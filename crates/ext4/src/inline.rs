@@ -8,7 +8,7 @@ use crate::inode::{Inode, InodeState};
 use crate::journal::Handle;
 use crate::layout::inode::{I_BLOCK_SIZE, InodeFlags};
 use crate::map::Create;
-use crate::{Result, data, dir, map, xattr};
+use crate::{Result, dir, map, xattr};
 use abi::Errno;
 use abi::errno::ENOENT;
 
@@ -98,11 +98,12 @@ fn convert_file(inode: &Inode, state: &mut InodeState, handle: &mut Handle, byte
     let mut block = vec![0; fs.geometry.block_size];
     block[..len].copy_from_slice(&bytes[..len]);
     let extent = map::allocate(inode, state, handle, 0, 1, Create::Yes)?;
-    if state.is_symlink() {
+    if map::is_journaled(inode, state) {
         let buffer = fs.cache.get_zeroed(extent.pblk)?;
         return handle.create(&buffer, |data| data.copy_from_slice(&block));
     }
-    data::write_block(fs, handle, state, extent.pblk, &block)
+    // Straight to its place, before the transaction can commit.
+    fs.device.write(extent.pblk << fs.geometry.block_bits, &[&block])
 }
 
 fn convert_dir(inode: &Inode, state: &mut InodeState, handle: &mut Handle, bytes: &[u8]) -> Result<()> {

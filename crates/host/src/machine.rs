@@ -31,9 +31,9 @@ pub fn init(config: Config) -> Result<(), String> {
         crate::place::unpin();
         let started = zygote::start();
         let ok = started.is_ok();
+        crate::place::unhurried();
         let _ = tell.send(started);
         if ok {
-            crate::place::unhurried();
             crate::stub::reap_forever();
         }
     });
@@ -41,12 +41,15 @@ pub fn init(config: Config) -> Result<(), String> {
     told.recv().map_err(|_| "the reaper thread has died".to_string())??;
     let pool = config.pool;
     if pool > 0 {
+        let (tell, told) = mpsc::channel();
         let keeper = thread::Builder::new().name("ruml-pool".into()).spawn(move || {
             crate::place::unpin();
             crate::place::unhurried();
+            let _ = tell.send(());
             zygote::keep_pool(pool)
         });
         keeper.map_err(|e| format!("cannot start a host thread: {e}"))?;
+        let _ = told.recv();
     }
     Ok(())
 }

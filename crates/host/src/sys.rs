@@ -11,6 +11,12 @@ pub(crate) fn errno() -> Errno {
     Errno::from_raw(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
 }
 
+/// This program's process id, which costs a host call only once.
+pub(crate) fn own_pid() -> u32 {
+    static PID: OnceLock<u32> = OnceLock::new();
+    *PID.get_or_init(std::process::id)
+}
+
 /// A libc result: -1 becomes the calling thread's errno.
 pub(crate) fn check(ret: i64) -> abi::Result<i64> {
     if ret == -1 { Err(errno()) } else { Ok(ret) }

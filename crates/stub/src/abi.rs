@@ -94,6 +94,9 @@ pub mod command {
     pub const COMPARE_EXCHANGE: u32 = 8;
     /// Make the thread as good as a fresh one: no signal blocked.
     pub const RESET: u32 = 9;
+    /// Copy `len` bytes of this thread's vector state to `addr`, the place of that of the sleeping thread in `slot`, and
+    /// wake that.
+    pub const REVIVE: u32 = 10;
 }
 
 /// Operations in a batch.

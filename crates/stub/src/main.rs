@@ -205,6 +205,7 @@ fn serve(window: &Window, context: &mut UContext) {
                 let n = copy::guest(window, command == command::COPY_IN);
                 window.ret.store(n, Relaxed);
             }
+            command::REVIVE => revive(window, context),
             command::RESET => context.sigmask = 0,
             command::COMPARE_EXCHANGE => window.ret.store(copy::compare_exchange(window), Relaxed),
             _ => window.ret.store(0, Relaxed),
@@ -281,6 +282,13 @@ fn thread(window: &Window, context: &UContext, fds: &[i32; FDS]) {
     // SAFETY: the child runs `thread_main` on the memory below the copied frame; only the parent returns.
     let ret = unsafe { start::stub_thread(abi::THREAD_FLAGS, top, slot + offset + 8) };
     window.ret.store(ret as u64, Relaxed);
+}
+
+fn revive(window: &Window, context: &UContext) {
+    let other = SLOTS + u64::from(window.slot.load(Relaxed)) * SLOT_LEN;
+    copy::bytes(window.addr.load(Relaxed), context.fpstate, window.len.load(Relaxed));
+    futex_wake(&window_of(other).turn);
+    window.ret.store(0, Relaxed);
 }
 
 /// Where a new thread begins; `context` is its copy of its parent's frame.

@@ -7,7 +7,7 @@ use super::{Inode, InodeState, S_IFMT};
 use crate::fs::Filesystem;
 use crate::layout::inode::ROOT_INO;
 use crate::layout::xattr::XATTR_MAGIC;
-use crate::{Result, data, ialloc, orphan, sync, truncate, xattr};
+use crate::{Result, balloc, data, ialloc, orphan, sync, truncate, xattr};
 use abi::errno::ESTALE;
 use hashbrown::HashMap;
 use std::sync::atomic::Ordering;
@@ -140,7 +140,7 @@ impl Drop for Inode {
                     .log(crate::Level::Warning, format_args!("inode #{ino}: could not be deleted: {errno}"));
             }
         }
-        data::dropped(self, &mut state);
+        balloc::discard_window(self);
         forget();
     }
 }

@@ -227,8 +227,7 @@ fn checked(network: bool) -> Vec<(libc::c_long, Vec<sock_filter>)> {
         code
     };
     // Allowed unless the argument has any of these bits.
-    let without =
-        |n: u32, bits: u32| vec![insn(LD_ABS, 0, 0, arg(n)), insn(JSET, 1, 0, bits), allow, trap];
+    let without = |n: u32, bits: u32| vec![insn(LD_ABS, 0, 0, arg(n)), insn(JSET, 1, 0, bits), allow, trap];
     let thread = (libc::CLONE_VM | libc::CLONE_THREAD) as u32;
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|family| family as u32);
     let typing = |request: u64| request as u32;
@@ -238,13 +237,7 @@ fn checked(network: bool) -> Vec<(libc::c_long, Vec<sock_filter>)> {
         // Threads, but no process.
         (
             libc::SYS_clone,
-            vec![
-                insn(LD_ABS, 0, 0, arg(0)),
-                insn(AND_K, 0, 0, thread),
-                insn(JEQ, 0, 1, thread),
-                allow,
-                trap,
-            ],
+            vec![insn(LD_ABS, 0, 0, arg(0)), insn(AND_K, 0, 0, thread), insn(JEQ, 0, 1, thread), allow, trap],
         ),
         // Its flags lie in memory; glibc then takes clone.
         (libc::SYS_clone3, vec![insn(RET, 0, 0, NO_SUCH_CALL)]),
@@ -315,9 +308,8 @@ pub fn seal(network: bool) -> Result<(), String> {
     let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
     let flags = libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
     // SAFETY: `program` and the instructions that it points to outlive the call.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
-    };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     match check(answer) {
         Ok(0) => Ok(()),
         Ok(tid) => Err(format!("seccomp: thread {tid} has a filter of its own")),

@@ -93,6 +93,11 @@ impl Layout {
     }
 }
 
+/// Bytes of the host's image.
+pub(super) fn image_len() -> Option<usize> {
+    LAYOUT.get().map(|layout| layout.extended)
+}
+
 impl StubThread {
     /// Where the frame's image is, if it is where the host would have put one of this thread's.
     fn fp_place(&self, len: usize) -> Result<u64> {

@@ -2,7 +2,8 @@
 //!
 //! [`StubThread`] runs a guest thread and reports its [`Event`]s; [`AddressSpace`] is the process it lives in; [`MemOp`]s
 //! change that process's memory. Inside: `window` is what both sides talk through, `filter` what a stub may call,
-//! `notify` who may clone, `process` who is alive, `zygote` where the first stub comes from.
+//! `notify` who may clone, `process` who is alive, `zygote` where the first stub comes from, `used` and `revive` how stubs and
+//! host threads serve again, `undertaker` when processes end.
 //!
 //! Locks: the registry of processes before a process's own locks; all are held for microseconds, and none by a caller.
 
@@ -15,6 +16,7 @@ mod notify;
 mod op;
 mod process;
 mod regs;
+mod revive;
 mod run;
 mod space;
 mod thread;
@@ -25,7 +27,6 @@ pub(crate) mod zygote;
 
 pub use op::{MapSource, MemOp};
 pub(crate) use process::reap_forever;
-
 pub use regs::{Regs, USER_CS, USER_DS, USER32_CS};
 pub use space::{AddressSpace, Footprint, Usage};
 pub use thread::StubThread;

@@ -90,9 +90,26 @@ struct Slots {
     next: u32,
     /// Slots whose threads have exited or are about to: reusable once they have left their stacks.
     free: Vec<(u32, Arc<Mapping>)>,
+    /// Slots that were used, and whose memory is to be mapped anew: children have none of it.
+    vacant: Vec<u32>,
+    /// Host threads that sleep, ready to serve other guest threads.
+    idle: Vec<Parked>,
     /// The window of the first thread after its guest thread has gone: the host thread stays for the process id's sake.
     parked: Option<Arc<Mapping>>,
     threads: usize,
+}
+
+/// How many host threads without guest threads a process keeps.
+const IDLE: usize = 4;
+
+/// A host thread that sleeps.
+pub(super) struct Parked {
+    pub(super) slot: u32,
+    pub(super) mapping: Arc<Mapping>,
+    pub(super) tid: i32,
+    pub(super) core: Option<usize>,
+    /// Where its signal frame's vector state is.
+    pub(super) fpstate: u64,
 }
 
 /// What becomes of a host thread whose guest thread has ended.
@@ -100,7 +117,7 @@ struct Slots {
 pub(super) enum ThreadEnd {
     /// It exits.
     Exits,
-    /// It stays, for the process id is its own.
+    /// It stays, for others, or because the process id is its own.
     Parks,
     /// It was the last: its process ends.
     Process,
@@ -108,7 +125,15 @@ pub(super) enum ThreadEnd {
 
 impl AddressSpace {
     pub(super) fn new(process: Arc<Process>, socket: OwnedFd, first: u32) -> Arc<AddressSpace> {
-        let slots = Slots { first, next: 0, free: Vec::new(), parked: None, threads: 1 };
+        let slots = Slots {
+            first,
+            next: 0,
+            free: Vec::new(),
+            vacant: Vec::new(),
+            idle: Vec::new(),
+            parked: None,
+            threads: 1,
+        };
         Arc::new(AddressSpace {
             process,
             socket,
@@ -154,6 +179,10 @@ impl AddressSpace {
             slots.threads += 1;
             return Ok((slot, Some(mapping)));
         }
+        if let Some(slot) = slots.vacant.pop() {
+            slots.threads += 1;
+            return Ok((slot, None));
+        }
         if slots.next == slots.first {
             slots.next += 1;
         }
@@ -163,6 +192,31 @@ impl AddressSpace {
         slots.next += 1;
         slots.threads += 1;
         Ok((slots.next - 1, None))
+    }
+
+    /// A host thread that sleeps, for a new guest thread.
+    pub(super) fn take_parked(&self) -> Option<Parked> {
+        let mut slots = self.slots.lock();
+        let parked = slots.idle.pop();
+        slots.threads += usize::from(parked.is_some());
+        parked
+    }
+
+    /// The slots of threads that have left their stacks, if there are more than `few`: nobody else gets them before
+    /// [`give_vacant`](AddressSpace::give_vacant).
+    pub(super) fn take_vacant(&self, few: usize) -> Vec<u32> {
+        let mut slots = self.slots.lock();
+        if slots.free.len() <= few {
+            return Vec::new();
+        }
+        let gone =
+            |(_, mapping): &mut (u32, Arc<Mapping>)| mapping.get().turn.load(Acquire) & turn::GONE != 0;
+        slots.free.extract_if(.., gone).map(|(slot, _)| slot).collect()
+    }
+
+    /// Slots whose memory children do not have.
+    pub(super) fn give_vacant(&self, slots: Vec<u32>) {
+        self.slots.lock().vacant.extend(slots);
     }
 
     /// Undoes [`take_slot`](AddressSpace::take_slot)'s count of guest threads; the slot stays taken.
@@ -177,7 +231,13 @@ impl AddressSpace {
     }
 
     /// A thread ends: what becomes of its host thread.
-    pub(super) fn end_thread(&self, slot: u32, mapping: &Arc<Mapping>, leader: bool) -> ThreadEnd {
+    pub(super) fn end_thread(
+        &self,
+        slot: u32,
+        mapping: &Arc<Mapping>,
+        leader: bool,
+        parked: Option<Parked>,
+    ) -> ThreadEnd {
         let mut slots = self.slots.lock();
         slots.threads -= 1;
         if slots.threads == 0 {
@@ -185,6 +245,12 @@ impl AddressSpace {
         }
         if leader {
             slots.parked = Some(mapping.clone());
+            return ThreadEnd::Parks;
+        }
+        if let Some(parked) = parked
+            && slots.idle.len() < IDLE
+        {
+            slots.idle.push(parked);
             return ThreadEnd::Parks;
         }
         slots.free.push((slot, mapping.clone()));

@@ -6,7 +6,7 @@ use super::notify::{Order, Ordered};
 use super::op::{Descriptors, MemOp};
 use super::process::{self, PROCESS_VM, Process};
 use super::regs::Regs;
-use super::space::{AddressSpace, ThreadEnd, Usage};
+use super::space::{AddressSpace, Parked, ThreadEnd, Usage};
 use super::undertaker;
 use super::window::{Mapping, Woke};
 use crate::{clock, random, sys};
@@ -70,6 +70,11 @@ impl StubThread {
     /// mapped.
     pub fn fresh() -> Result<(Arc<AddressSpace>, StubThread)> {
         super::zygote::fresh()
+    }
+
+    /// Gives it up. If it was the last of its process, that ends now, and not when there is nothing better to do.
+    pub fn end(mut self) {
+        self.spin = false;
     }
 
     /// The registers. Only while stopped, which is whenever the caller has it.
@@ -257,7 +262,7 @@ impl StubThread {
     }
 
     /// Has the stub carry out a command other than to resume; its result. `done` operations came before those staged.
-    fn order(&mut self, command: u32, done: usize) -> Result<i64, Failure> {
+    pub(super) fn order(&mut self, command: u32, done: usize) -> Result<i64, Failure> {
         self.mapping.get().command.store(command, Relaxed);
         if self.space.is_dead() {
             return Err(Failure::Dead);
@@ -267,7 +272,7 @@ impl StubThread {
     }
 
     /// Waits for a command's result.
-    fn result(&mut self, done: usize) -> Result<i64, Failure> {
+    pub(super) fn result(&mut self, done: usize) -> Result<i64, Failure> {
         let answered = answered(&self.space.process, &self.mapping, self.tid, self.spin);
         self.hush();
         if !answered {
@@ -308,6 +313,7 @@ impl StubThread {
     /// A copy of the whole address space with a copy of this thread, as fork(2).
     pub fn fork(&mut self) -> Result<(Arc<AddressSpace>, StubThread)> {
         self.flush().map_err(errno_of)?;
+        self.vacate_slots().map_err(errno_of)?;
         let Birth { socket, theirs, mapping, memory, nonce } = Birth::take()?;
         introduce(self.mapping.get(), mapping.get(), self.spin);
         self.send(&[theirs.as_raw_fd(), memory.as_raw_fd()]).map_err(errno_of)?;
@@ -357,8 +363,20 @@ impl StubThread {
 
     /// Another thread in the same address space, with a copy of this one's registers.
     pub fn spawn(&mut self) -> Result<StubThread> {
-        let (slot, mapping, tid) = self.sibling()?;
-        let base = SLOTS + u64::from(slot) * SLOT_LEN;
+        self.flush().map_err(errno_of)?;
+        let parked = match self.space.take_parked() {
+            Some(parked) => {
+                self.revive(&parked)?;
+                parked
+            }
+            None => {
+                let (slot, mapping, tid) = self.sibling()?;
+                let base = SLOTS + u64::from(slot) * SLOT_LEN;
+                let fpstate = base + (self.fpstate & (SLOT_LEN - 1));
+                Parked { slot, mapping, tid, core: self.core, fpstate }
+            }
+        };
+        let Parked { slot, mapping, tid, core, fpstate } = parked;
         self.newborn.push(mapping.clone());
         Ok(StubThread {
             space: self.space.clone(),
@@ -367,7 +385,8 @@ impl StubThread {
             tid,
             leader: false,
             deferred: Vec::new(),
-            fpstate: base + (self.fpstate & (SLOT_LEN - 1)),
+            core,
+            fpstate,
             argument: (0, 0),
             usage: None,
             copies: 0,
@@ -526,7 +545,7 @@ pub(super) fn answered(process: &Process, mapping: &Mapping, tid: i32, spin: boo
     }
 }
 
-fn errno_of(failure: Failure) -> Errno {
+pub(super) fn errno_of(failure: Failure) -> Errno {
     match failure {
         Failure::Op(_, errno) => errno,
         Failure::Dead => ESRCH,
@@ -534,20 +553,21 @@ fn errno_of(failure: Failure) -> Errno {
 }
 
 /// What a new window says before its thread first looks at it.
-fn introduce(from: &Window, to: &Window, spin: bool) {
+pub(super) fn introduce(from: &Window, to: &Window, spin: bool) {
     to.copy_count.store(0, Relaxed);
     to.vdso.store(from.vdso.load(Relaxed), Relaxed);
     to.vdso_end.store(from.vdso_end.load(Relaxed), Relaxed);
     to.fsgsbase.store(from.fsgsbase.load(Relaxed), Relaxed);
-    to.parent.store(std::process::id(), Relaxed);
+    to.parent.store(sys::own_pid(), Relaxed);
     to.spin.store(if spin { super::window::stub_looks() } else { 0 }, Relaxed);
 }
 
 impl Drop for StubThread {
     fn drop(&mut self) {
         self.hush();
+        let parked = if self.can_park() && !self.leader { Some(self.park()) } else { None };
         let window = self.mapping.get();
-        match self.space.end_thread(self.slot, &self.mapping, self.leader) {
+        match self.space.end_thread(self.slot, &self.mapping, self.leader, parked) {
             ThreadEnd::Process if self.spin && !self.space.is_dead() => {
                 undertaker::later(self.space.clone(), self.mapping.clone());
             }

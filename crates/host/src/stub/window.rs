@@ -174,7 +174,7 @@ impl Mapping {
                         continue;
                     }
                 }
-                if spin && undertaker::end_one() {
+                if cpu.is_some() && undertaker::end_one() {
                     continue;
                 }
                 window.kernel_waits.store(1, SeqCst);

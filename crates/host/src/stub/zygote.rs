@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering::*;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 
 static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stub"));
 /// Device and inode of the image that stubs execute.
@@ -37,7 +37,11 @@ fn failed(what: &str, error: impl std::fmt::Display) -> String {
 
 /// A fresh stub for a new program.
 pub(super) fn fresh() -> Result<(Arc<AddressSpace>, StubThread)> {
-    let pooled = POOL.lock().pop_front();
+    let pooled = {
+        let mut pool = POOL.lock();
+        // The last is the heir.
+        if pool.len() > 1 { pool.pop_front() } else { None }
+    };
     POOL_WANTS.notify_one();
     let thread = match pooled {
         Some(thread) if !thread.space.is_dead() => thread,
@@ -48,18 +52,43 @@ pub(super) fn fresh() -> Result<(Arc<AddressSpace>, StubThread)> {
 
 fn fork() -> Result<StubThread> {
     let mut zygote = ZYGOTE.lock();
-    let (_, mut thread) = zygote.as_mut().ok_or(ENOSYS)?.fork()?;
-    // It may wait long: it has nothing to spin for.
-    thread.mapping.get().spin.store(0, Relaxed);
-    thread.regs = Regs::initial();
-    Ok(thread)
+    loop {
+        match zygote.as_mut().ok_or(ENOSYS)?.fork() {
+            Ok((_, mut thread)) => {
+                // It may wait long: it has nothing to spin for.
+                thread.mapping.get().spin.store(0, Relaxed);
+                thread.regs = Regs::initial();
+                return Ok(thread);
+            }
+            // The host has killed it. Those in the pool have run nothing yet, and are as good as it was.
+            Err(ESRCH) => *zygote = Some(heir()?),
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
-/// Keeps `count` fresh stubs ready.
+/// A stub from the pool. EAGAIN when there is none.
+fn heir() -> Result<StubThread> {
+    static TOLD: Once = Once::new();
+    let mut pool = POOL.lock();
+    while let Some(thread) = pool.pop_back() {
+        if !thread.space.is_dead() {
+            return Ok(thread);
+        }
+    }
+    TOLD.call_once(|| {
+        eprintln!(
+            "ruml: the host has killed the stub that all others are made from: no program can be started"
+        );
+    });
+    Err(EAGAIN)
+}
+
+/// Keeps `count` fresh stubs ready, and one more in case that the first one dies.
 pub(crate) fn keep_pool(count: usize) {
     loop {
         let mut pool = POOL.lock();
-        while pool.len() >= count {
+        while pool.len() > count {
             POOL_WANTS.wait(&mut pool);
         }
         drop(pool);

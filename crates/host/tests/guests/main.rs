@@ -3,5 +3,6 @@
 mod guest;
 mod hostile;
 mod life;
+mod reuse;
 mod stub;
 mod vdso;

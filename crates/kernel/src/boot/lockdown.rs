@@ -24,8 +24,7 @@ pub(super) fn enter(config: &Config) -> Result<(), String> {
 
 fn policy(config: &Config) -> Option<Policy> {
     let lockdown = config.lockdown.as_ref()?;
-    let mut policy =
-        Policy { read: Vec::new(), write: lockdown.write.clone(), network: lockdown.network };
+    let mut policy = Policy { read: Vec::new(), write: lockdown.write.clone(), network: lockdown.network };
     match &config.root {
         Root::HostCow(dir) => policy.read.push(dir.clone()),
         Root::Host(dir) if config.root_ro => policy.read.push(dir.clone()),

@@ -178,8 +178,8 @@ fn pause(left: u64, rate: u64) -> u64 {
     (left / rate).clamp(CHECK_INTERVAL_SHORT, CHECK_INTERVAL)
 }
 
-fn reclaim(used: u64, total: u64) {
-    let wanted = used - (total - total / RESERVE);
+/// Asks every cache for `wanted` bytes, and gives back what the kernel's heap has freed. No lock may be held.
+pub fn shrink_caches(wanted: u64) {
     let all: Vec<fn(u64) -> u64> = SHRINKERS.lock().iter().map(|s| s.shrink).collect();
     for shrink in all {
         shrink(wanted);
@@ -187,6 +187,11 @@ fn reclaim(used: u64, total: u64) {
     dcache::shrink_all();
     // What the heap has freed is not the host's yet.
     host::machine::trim_heap();
+}
+
+fn reclaim(used: u64, total: u64) {
+    let wanted = used - (total - total / RESERVE);
+    shrink_caches(wanted);
     let used = account::verify().total();
     if used > total {
         kill(used, total);

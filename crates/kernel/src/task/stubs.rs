@@ -15,9 +15,9 @@ use super::Task;
 use super::cred::Cred;
 use crate::mm::Mm;
 
-/// The largest address space that is kept, bytes: its memory is only given back when it is used again, or nobody has
-/// anything else to do.
-const LARGEST: u64 = 64 << 20;
+/// How much memory of its own a program may have had whose stub need not end at once, bytes. Nobody counts it any more, so
+/// a few of them must not matter.
+const LARGEST: u64 = 8 << 20;
 
 /// In which domain `task` is with these credentials. None if nobody is to use a stub that it has used.
 pub fn domain(task: &Task, cred: &Cred) -> Option<u64> {
@@ -36,11 +36,12 @@ pub fn domain(task: &Task, cred: &Cred) -> Option<u64> {
 
 /// Gives up a thread's stub and memory.
 pub fn release(domain: Option<u64>, user: Option<StubThread>, mm: Option<Arc<Mm>>) {
-    let small = mm.as_ref().is_some_and(|mm| mm.lock().vmas.totals().total <= LARGEST);
+    let small = mm.as_ref().is_some_and(|mm| mm.lock().vmas.totals().data <= LARGEST);
     // Nobody else may know the address space when it is another program's.
     drop(mm);
     match (domain, user) {
         (Some(domain), Some(user)) if small => user.retire(domain),
+        (_, Some(user)) if !small => user.end(),
         (_, user) => drop(user),
     }
 }

@@ -142,7 +142,8 @@ impl UnixSocket {
                 !passes
             };
             let nth = inner.recv.iter().position(begins_in);
-            nth.and_then(|n| Some((n, inner.recv.get(n)?))).map(|(n, e)| (n, e.packet.clone(), e.rights.is_some()))
+            nth.and_then(|n| Some((n, inner.recv.get(n)?)))
+                .map(|(n, e)| (n, e.packet.clone(), e.rights.is_some()))
         };
         self.options().take_error()?;
         let Some((nth, packet, has_rights)) = found else {

@@ -2,14 +2,13 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, Weak};
 
 use abi::Result;
-use abi::errno::{EINVAL, ENOPROTOOPT, ENOTCONN, ENOTTY, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
+use abi::errno::{EINVAL, ENOTCONN, ENOTTY, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
 use abi::ioctl::{SIOCINQ, SIOCOUTQ};
 use abi::net::*;
-use zerocopy::{FromBytes, IntoBytes};
 
 use super::gc;
 use super::name::{self, Name};
@@ -17,10 +16,10 @@ use super::queue::{Entry, WriteMemory};
 use crate::net::options::Options;
 use crate::net::{RecvMsg, SendMsg, Socket};
 use crate::sync::{Mutex, PollTable, Sleep, SpinLock, WaitQueue, rank};
-use crate::task::{Process, current, pidfd};
+use crate::task::{Process, current};
 use crate::uaccess::UserPtr;
 use crate::vfs::PollEvents;
-use crate::vfs::fasync::{Band, FasyncList};
+use crate::vfs::fasync::FasyncList;
 
 /// Receiving is over: nothing more will come.
 pub const RCV_SHUTDOWN: u8 = 1;
@@ -46,10 +45,10 @@ pub enum State {
 pub struct UnixSocket {
     me: Weak<UnixSocket>,
     kind: u32,
-    options: Options,
+    pub(super) options: Options,
     pub(super) inner: SpinLock<Inner>,
     /// SO_PEEK_OFF: how far into the queue the next MSG_PEEK looks; negative for none.
-    peek_off: AtomicI32,
+    pub(super) peek_off: AtomicI32,
     /// What its own messages take in others' queues.
     pub(super) wmem: Arc<WriteMemory>,
     /// Held by a reader, so that the bytes of a stream come in order.
@@ -179,20 +178,6 @@ impl UnixSocket {
         self.me.upgrade().expect("a socket whose method runs is alive")
     }
 
-    /// Where a receiver begins: at SO_PEEK_OFF if it only looks.
-    pub(super) fn peek_start(&self, peek: bool) -> usize {
-        if peek { usize::try_from(self.peek_off.load(Ordering::Relaxed)).unwrap_or(0) } else { 0 }
-    }
-
-    /// `n` bytes were looked at, or have left the queue: SO_PEEK_OFF moves with them. The reader's lock is held.
-    pub(super) fn move_peek(&self, peek: bool, n: usize) {
-        let n = i32::try_from(n).unwrap_or(i32::MAX);
-        let moved = |off: i32| if peek { off.saturating_add(n) } else { off.saturating_sub(n).max(0) };
-        let change = |off: i32| (off >= 0).then(|| moved(off));
-        // A setting in between stands.
-        let _ = self.peek_off.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
-    }
-
     /// Whether a connection is needed before anything can be sent.
     pub(super) fn connects(&self) -> bool {
         self.kind != SOCK_DGRAM
@@ -308,28 +293,7 @@ impl Socket for UnixSocket {
     }
 
     fn shutdown(&self, how: u32) -> Result<()> {
-        let mine = match how {
-            SHUT_RD => RCV_SHUTDOWN,
-            SHUT_WR => SEND_SHUTDOWN,
-            _ => SHUTDOWN_MASK,
-        };
-        let peer = {
-            let mut inner = self.inner.lock();
-            inner.shutdown |= mine;
-            inner.peer.clone()
-        };
-        if let Some(peer) = peer.filter(|_| self.connects()) {
-            // What one side no longer receives, the other can't send.
-            let theirs = (mine & RCV_SHUTDOWN) << 1 | (mine & SEND_SHUTDOWN) >> 1;
-            peer.inner.lock().shutdown |= theirs;
-            peer.wake_all();
-            if theirs == SHUTDOWN_MASK {
-                peer.wmem.fasync.kill(Band::Hup);
-            } else if theirs & RCV_SHUTDOWN != 0 {
-                peer.wmem.fasync.kill(Band::In);
-            }
-        }
-        self.wake_all();
+        self.shut(how);
         Ok(())
     }
 
@@ -401,50 +365,11 @@ impl Socket for UnixSocket {
     }
 
     fn setsockopt(&self, level: u32, name: u32, value: &[u8]) -> Result<()> {
-        if (level, name) == (SOL_SOCKET, SO_PEEK_OFF) {
-            let (off, _) = i32::read_from_prefix(value).map_err(|_| EINVAL)?;
-            self.peek_off.store(off, Ordering::Relaxed);
-            return Ok(());
-        }
-        Err(if level == SOL_SOCKET { ENOPROTOOPT } else { EOPNOTSUPP })
+        self.set_option(level, name, value)
     }
 
     fn getsockopt(&self, level: u32, name: u32, len: usize) -> Result<Vec<u8>> {
-        if level != SOL_SOCKET {
-            return Err(EOPNOTSUPP);
-        }
-        match name {
-            SO_PEERCRED => {
-                let none = Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-                let creds = self.inner.lock().peercred.unwrap_or(none);
-                Ok(creds.as_bytes().to_vec())
-            }
-            SO_PEEK_OFF => Ok(self.peek_off.load(Ordering::Relaxed).as_bytes().to_vec()),
-            SO_PEERPIDFD => {
-                let process = {
-                    let inner = self.inner.lock();
-                    inner.peercred.ok_or(abi::errno::ENODATA)?;
-                    inner.peer_process.clone()
-                };
-                let file = pidfd::file_of_process(process.upgrade().ok_or(abi::errno::ESRCH)?)?;
-                let fd = current().files()?.install(file, true)?;
-                Ok(fd.0.as_bytes().to_vec())
-            }
-            SO_PEERGROUPS => {
-                let (known, groups) = {
-                    let inner = self.inner.lock();
-                    (inner.peercred.is_some(), inner.peergroups.clone())
-                };
-                match () {
-                    () if !known => Err(abi::errno::ENODATA),
-                    () if groups.len() * 4 > len => Err(abi::errno::ERANGE),
-                    () => Ok(groups.as_bytes().to_vec()),
-                }
-            }
-            SO_PEERNAME => self.peername(),
-            // As a kernel without security modules.
-            _ => Err(ENOPROTOOPT),
-        }
+        self.get_option(level, name, len)
     }
 
     fn is_listening(&self) -> bool {
@@ -458,54 +383,5 @@ impl Socket for UnixSocket {
     fn release(&self) {
         self.close();
         gc::collect();
-    }
-}
-
-impl UnixSocket {
-    /// Something came into the receive queue.
-    pub(super) fn data_ready(&self, events: PollEvents) {
-        self.queue.wake(events);
-        self.wmem.fasync.kill(Band::In);
-    }
-
-    pub(super) fn wake_all(&self) {
-        self.queue.wake_all();
-        self.peer_wait.wake_all();
-    }
-
-    /// The end: the peer is told, and what nobody received is dropped.
-    pub(super) fn close(&self) {
-        let (name, peer, unread, embryos) = {
-            let mut inner = self.inner.lock();
-            inner.dead = true;
-            inner.shutdown = SHUTDOWN_MASK;
-            let unread = core::mem::take(&mut inner.recv);
-            let embryos = core::mem::take(&mut inner.embryos);
-            (inner.name.clone(), inner.peer.take(), unread, embryos)
-        };
-        if let Some(name) = name {
-            name::unclaim(self, &name);
-        }
-        if let Some(peer) = peer {
-            if self.connects() {
-                peer.inner.lock().shutdown = SHUTDOWN_MASK;
-                if !unread.is_empty() {
-                    peer.options.set_error(abi::errno::ECONNRESET);
-                }
-            }
-            peer.wake_all();
-            if self.connects() {
-                peer.wmem.fasync.kill(Band::Hup);
-            }
-        }
-        for embryo in embryos {
-            // Nobody accepted it: its peer gets a reset.
-            if let Some(peer) = embryo.peer() {
-                peer.options.set_error(abi::errno::ECONNRESET);
-            }
-            embryo.close();
-        }
-        drop(unread);
-        self.wake_all();
     }
 }

@@ -96,7 +96,8 @@ pub fn mount_namespace(file: &File) -> Result<Arc<MountNamespace>> {
 fn open_ns(number: u64) -> Box<dyn FileOps> {
     let found = KINDS.iter().find(|k| k.first == number);
     let flag = found.map_or(CLONE_NEWNS, |k| k.flag);
-    let mounts = if flag == CLONE_NEWNS { MountNamespace::by_id(number.wrapping_sub(FIRST_MNT)) } else { None };
+    let mounts =
+        if flag == CLONE_NEWNS { MountNamespace::by_id(number.wrapping_sub(FIRST_MNT)) } else { None };
     Box::new(NsFile(flag, mounts))
 }
 
