@@ -390,7 +390,7 @@ pub const CASES: &[Case] = &[
     Case {
         native: false,
         seconds: 600,
-        needs: &["mmdebstrap", "uml_moo"],
+        needs: &["mmdebstrap", "/usr/bin/uml_moo"],
         ..Case { name: "debian", job: Job::Driver("debian.py", &[]), ..BASE }
     },
     disk("disk-read", &["read"]),
