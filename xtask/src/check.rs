@@ -18,6 +18,12 @@ const TOOLS: &[(&str, &str)] = &[
     ("cpio", "cpio"),
     ("xz", "xz-utils"),
     ("setpriv", "util-linux"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("mke2fs", "e2fsprogs"),
+    ("sfdisk", "fdisk"),
+    ("uml_moo", "uml-utilities"),
+    ("linux.uml", "user-mode-linux"),
+    ("strace", "strace"),
 ];
 
 type Step = (&'static str, Box<dyn Fn() -> Result<bool, String>>);
@@ -76,5 +82,5 @@ fn cargo(args: &'static [&'static str]) -> Box<dyn Fn() -> Result<bool, String>>
 
 fn in_path(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':').any(|dir| Path::new(dir).join(program).exists())
+    path.split(':').chain(["/usr/sbin", "/sbin"]).any(|dir| Path::new(dir).join(program).exists())
 }

@@ -76,6 +76,9 @@ fn with_path(toolchain: Option<&Path>, script: &str) -> String {
 }
 
 fn has(place: &Place, toolchain: Option<&Path>, program: &str) -> bool {
+    if program.starts_with('/') {
+        return Path::new(program).exists();
+    }
     let ask = format!(
         "command -v {program} >/dev/null && {{ {program} --version || {program} version || {program} --help; }} >/dev/null 2>&1"
     );

@@ -387,6 +387,12 @@ pub const CASES: &[Case] = &[
         job: Job::Driver("volume.py", &[]),
         ..sh("volume", "", Any)
     },
+    Case {
+        native: false,
+        seconds: 600,
+        needs: &["mmdebstrap", "/usr/bin/uml_moo"],
+        ..Case { name: "debian", job: Job::Driver("debian.py", &[]), ..BASE }
+    },
     disk("disk-read", &["read"]),
     disk("disk-write", &["write"]),
     disk("disk-tables", &["tables"]),

@@ -78,9 +78,12 @@ fn forks_leak_nothing() {
     let maps = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
     let maps_before = maps();
     (0..1000).for_each(|_| round());
-    // What has ended is given back when there is nothing else to do.
-    cpu.idle(Some(host::clock::monotonic()));
-    assert_eq!(descriptors(), before);
+    // What has ended is given back when there is nothing else to do, and deaths are noticed a little later.
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    while descriptors() > before && std::time::Instant::now() < end {
+        cpu.idle(Some(host::clock::monotonic() + 10_000_000));
+    }
+    assert!(descriptors() <= before, "{} descriptors, and {before} at first", descriptors());
     assert!(maps() <= maps_before + 5);
     let children = || {
         let list = std::fs::read_dir("/proc/self/task").unwrap();

@@ -181,6 +181,10 @@ impl DiskOps for UbdDisk {
 
     fn write(&self, offset: u64, bufs: &[&[u8]], fua: bool) -> Result<()> {
         self.refuse_header(offset, bufs)?;
+        if bufs.iter().any(|buf| !(buf.len() as u64).is_multiple_of(SECTOR)) {
+            // Together they are whole sectors, and a request is nothing less.
+            return self.write(offset, &[&bufs.concat()], fua);
+        }
         let mut at = offset;
         let mut pending = Vec::new();
         for buf in bufs {

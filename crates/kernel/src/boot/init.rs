@@ -94,6 +94,7 @@ fn run_command(init: &Arc<Task>, command: Command, files: [Arc<File>; 3], tty: O
             Ok((pid, status)) if pid == tgid => {
                 let code = if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) };
                 // Nobody shuts this machine down: what the command has written to disks is kept all the same.
+                crate::fs::shutdown();
                 crate::vfs::sync_calls::sync_disks(&init.fs().ns);
                 return power::power_off(Outcome::Exit(code));
             }

@@ -80,7 +80,9 @@ pub fn mincore(addr: u64, len: u64, vec: u64) -> Result<()> {
                     let offset = |at: u64| vma.offset + (start + at - vma.start);
                     answer[(from / PAGE_SIZE) as usize..(to / PAGE_SIZE) as usize].fill(0);
                     for (a, b) in pager.present(offset(from), offset(to), false) {
-                        let page = |at: u64| ((at.clamp(offset(from), offset(to)) - offset(from) + from) / PAGE_SIZE) as usize;
+                        let page = |at: u64| {
+                            ((at.clamp(offset(from), offset(to)) - offset(from) + from) / PAGE_SIZE) as usize
+                        };
                         answer[page(a)..page(b)].fill(1);
                     }
                 } else if matches!(vma.backing, Backing::File(_) | Backing::Special(_)) {

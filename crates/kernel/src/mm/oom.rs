@@ -189,7 +189,6 @@ pub fn shrink_caches(wanted: u64) {
     host::machine::trim_heap();
 }
 
-
 fn reclaim(used: u64, total: u64) {
     let wanted = used - (total - total / RESERVE);
     shrink_caches(wanted);

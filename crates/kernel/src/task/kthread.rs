@@ -4,8 +4,8 @@
 //! of its thread interrupts; [`KThread::stop`] waits for that end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use abi::Result;
 use abi::errno::{EAGAIN, ETIMEDOUT};

@@ -253,7 +253,10 @@ mod tests {
                 .unwrap();
         let (acl, mode) = default.inherit(0o100_664);
         assert_eq!(mode, 0o100_664);
-        assert_eq!((acl.perm(Who::Mask), acl.perm(Who::Group), acl.perm(Who::Other)), (Some(6), Some(7), Some(4)));
+        assert_eq!(
+            (acl.perm(Who::Mask), acl.perm(Who::Group), acl.perm(Who::Other)),
+            (Some(6), Some(7), Some(4))
+        );
         let mut acl = acl;
         acl.chmod(0o700);
         assert_eq!((acl.mode(), acl.perm(Who::Group)), (0o700, Some(7)));

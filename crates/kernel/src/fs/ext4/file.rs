@@ -90,7 +90,11 @@ impl FileOps for RegularFile {
                 // Blocks are known once they are allocated.
                 self.cache.write_back(0, u64::MAX)?;
                 let inode = &Node::of(file.inode()).inode;
-                return if whence == SEEK_DATA { inode.seek_data(from, size) } else { inode.seek_hole(from, size) };
+                return if whence == SEEK_DATA {
+                    inode.seek_data(from, size)
+                } else {
+                    inode.seek_hole(from, size)
+                };
             }
             SEEK_SET => 0,
             SEEK_CUR => pos as i64,
@@ -141,7 +145,9 @@ impl FileOps for RegularFile {
         let _writers = inode.rwsem.lock();
         let flags = node.inode.stat().flags;
         let keep = mode & FALLOC_FL_KEEP_SIZE != 0;
-        if flags.contains(InodeFlags::IMMUTABLE) || flags.contains(InodeFlags::APPEND) && mode & !FALLOC_FL_KEEP_SIZE != 0 {
+        if flags.contains(InodeFlags::IMMUTABLE)
+            || flags.contains(InodeFlags::APPEND) && mode & !FALLOC_FL_KEEP_SIZE != 0
+        {
             return Err(EPERM);
         }
         let size = self.cache.size();

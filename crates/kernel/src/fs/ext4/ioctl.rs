@@ -45,11 +45,8 @@ pub(super) fn ioctl(file: &File, volume: Arc<Volume>, cmd: u32, arg: u64) -> Res
         }
         FS_IOC_FSGETXATTR => {
             let stat = node.inode.stat();
-            let xattr = Fsxattr {
-                fsx_xflags: xflags(stat.flags),
-                fsx_projid: stat.project,
-                ..Fsxattr::default()
-            };
+            let xattr =
+                Fsxattr { fsx_xflags: xflags(stat.flags), fsx_projid: stat.project, ..Fsxattr::default() };
             UserPtr::new(arg).write(&xattr)?;
         }
         _ => return Err(ENOTTY),

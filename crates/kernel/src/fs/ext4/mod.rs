@@ -1,7 +1,7 @@
 //! ext2, ext3 and ext4 on a block device: the `ext4` library under this kernel's VFS and page cache.
 //!
 //! - [`Volume`] (here): a mounted file system, its types and its super block. `platform.rs`: what the library needs.
-//! - `node.rs`: inodes. `acl.rs`: access control lists. `data.rs`: contents, for the page cache.
+//! - `node.rs`: inodes. `xattr.rs`: their attributes of any name. `acl.rs`: access control lists. `data.rs`: contents, for the page cache.
 //! - `file.rs`: open files. `dir.rs`: open directories. `ioctl.rs`: chattr(1), fstrim(8), filefrag(8), fsfreeze(8).
 //!
 //! The page cache owns a file's length in memory; the library's follows as pages are written. One VFS inode for each
@@ -17,6 +17,7 @@ mod file;
 mod ioctl;
 mod node;
 mod platform;
+mod xattr;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -82,7 +83,10 @@ struct Known {
     cache: Weak<PageCache>,
 }
 
-static MOUNTED: LazyLock<Mutex<Vec<(u64, Weak<SuperBlock>)>>> = LazyLock::new(|| Mutex::new(Vec::new()));
+/// Super blocks by device number.
+type Mounted = Vec<(u64, Weak<SuperBlock>)>;
+
+static MOUNTED: LazyLock<Mutex<Mounted>> = LazyLock::new(|| Mutex::new(Vec::new()));
 /// For the shrinker, which may not wait.
 static VOLUMES: SpinLock<Vec<Weak<Volume>>> = SpinLock::new(rank::LEAF, Vec::new());
 
@@ -192,7 +196,8 @@ fn check_type(fs_type: &FsType, bdev: &BlockDevice, read_only: bool) -> Result<(
         return Err(EINVAL);
     }
     let (compat, incompat, ro_compat) = (word(92), word(96), word(100));
-    let old = incompat & !FILETYPE_RECOVER_META_BG == 0 && (read_only || ro_compat & !SPARSE_LARGE_BTREE == 0);
+    let old =
+        incompat & !FILETYPE_RECOVER_META_BG == 0 && (read_only || ro_compat & !SPARSE_LARGE_BTREE == 0);
     let journal = compat & HAS_JOURNAL != 0;
     let fits = match fs_type.name {
         "ext2" => old && !journal,

@@ -7,20 +7,20 @@ use abi::Result;
 use abi::cred::{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH};
 use abi::errno::*;
 use abi::fcntl::OpenFlags;
-use abi::stat::{makedev, major, minor};
+use abi::stat::{major, makedev, minor};
 use abi::time::{NSEC_PER_SEC, Timespec};
 use ext4::{InodeFlags, RenameFlags, XattrFlags};
 
+use super::Volume;
 use super::acl::{self, Acl};
 use super::data::Contents;
 use super::dir::DirFile;
 use super::file::RegularFile;
-use super::Volume;
 use crate::mm::filemap::{Kind, PageCache};
 use crate::sync::{SpinLock, rank};
-use crate::task::{Cred, current};
+use crate::task::Cred;
 use crate::time::now_realtime;
-use crate::vfs::namei::{MAY_EXEC, MAY_READ, MAY_WRITE, is_owner};
+use crate::vfs::namei::{MAY_EXEC, MAY_READ, MAY_WRITE};
 use crate::vfs::{
     Access, File, FileOps, FileType, Inode, InodeOps, Kstat, MountFlags, NewInode, SetAttr, SetTime,
     SuperBlock,
@@ -69,7 +69,7 @@ pub(super) fn make(
 }
 
 /// The time of this tick.
-fn tick() -> Timespec {
+pub(super) fn tick() -> Timespec {
     let now = now_realtime();
     Timespec { tv_sec: now.tv_sec, tv_nsec: now.tv_nsec / TICK * TICK }
 }
@@ -166,7 +166,7 @@ impl Node {
         Ok(found)
     }
 
-    fn forget_acls(&self) {
+    pub(super) fn forget_acls(&self) {
         *self.acls.lock() = [None, None];
     }
 
@@ -296,6 +296,10 @@ impl InodeOps for Node {
             ctime: Some(time(attr.ctime).unwrap_or(now)),
             ..ext4::SetAttr::default()
         })?;
+        if attr.mtime.is_some() {
+            // The next write is another change, even in the same tick.
+            self.modified.store(0, Ordering::Relaxed);
+        }
         if let Some(mode) = attr.mode
             && let Some(acl) = self.acl(0)?
         {
@@ -385,7 +389,9 @@ impl InodeOps for Node {
             (FileType::Regular, Some(cache)) => {
                 let append_only = self.inode.flags().contains(InodeFlags::APPEND);
                 let writes = flags.writable();
-                if append_only && (writes && !flags.contains(OpenFlags::APPEND) || flags.contains(OpenFlags::TRUNC)) {
+                if append_only
+                    && (writes && !flags.contains(OpenFlags::APPEND) || flags.contains(OpenFlags::TRUNC))
+                {
                     return Err(EPERM);
                 }
                 Ok(Box::new(RegularFile::new(cache)))
@@ -413,50 +419,17 @@ impl InodeOps for Node {
         }
         let reads_only = if inode.is_dir() { access & MAY_WRITE == 0 } else { access == MAY_READ };
         let runnable = inode.is_dir() || access & MAY_EXEC == 0 || stat.mode & 0o111 != 0;
-        let overridden = reads_only && cred.capable(CAP_DAC_READ_SEARCH) || runnable && cred.capable(CAP_DAC_OVERRIDE);
+        let overridden =
+            reads_only && cred.capable(CAP_DAC_READ_SEARCH) || runnable && cred.capable(CAP_DAC_OVERRIDE);
         Some(if overridden { Ok(()) } else { Err(EACCES) })
     }
 
     fn getxattr(&self, _: &Inode, name: &[u8]) -> Result<Vec<u8>> {
-        self.namespace(name)?;
-        self.inode.xattr_get(name)
+        self.get_attribute(name)
     }
 
     fn setxattr(&self, inode: &Inode, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
-        self.namespace(name)?;
-        self.changeable()?;
-        let flags = XattrFlags::from_bits(flags).ok_or(EINVAL)?;
-        if name != acl::ACCESS && name != acl::DEFAULT {
-            return self.inode.xattr_set(name, value, flags);
-        }
-        self.may_set_acl(inode, name)?;
-        if value.is_empty() {
-            return self.remove_acl(name);
-        }
-        let list = Acl::decode(value)?;
-        if name == acl::DEFAULT {
-            self.inode.xattr_set(name, &list.encode(), flags)?;
-        } else {
-            let stat = self.inode.stat();
-            let cred = current().cred();
-            let mut mode = u32::from(stat.mode) & 0o7000 | list.mode();
-            if !cred.in_group(stat.gid) && !cred.capable(abi::cred::CAP_FSETID) {
-                mode &= !abi::stat::S_ISGID;
-            }
-            if list.is_trivial() {
-                // The permission bits say it all.
-                self.remove_acl(name).or_else(|e| if e == ENODATA { Ok(()) } else { Err(e) })?;
-            } else {
-                self.inode.xattr_set(name, &list.encode(), flags)?;
-            }
-            self.inode.set_attr(&ext4::SetAttr {
-                mode: Some(mode as u16),
-                ctime: Some(tick()),
-                ..ext4::SetAttr::default()
-            })?;
-        }
-        self.forget_acls();
-        Ok(())
+        self.set_attribute(inode, name, value, flags)
     }
 
     fn listxattr(&self, _: &Inode) -> Result<Vec<Vec<u8>>> {
@@ -464,47 +437,6 @@ impl InodeOps for Node {
     }
 
     fn removexattr(&self, inode: &Inode, name: &[u8]) -> Result<()> {
-        self.namespace(name)?;
-        self.changeable()?;
-        if name == acl::ACCESS || name == acl::DEFAULT {
-            self.may_set_acl(inode, name)?;
-            return self.remove_acl(name);
-        }
-        self.inode.xattr_remove(name)
-    }
-}
-
-impl Node {
-    fn namespace(&self, name: &[u8]) -> Result<()> {
-        let options = self.volume.fs.options();
-        let known = match name {
-            n if n.starts_with(b"user.") => options.user_xattr,
-            n if n == acl::ACCESS || n == acl::DEFAULT => options.acl,
-            n => n.starts_with(b"trusted.") || n.starts_with(b"security."),
-        };
-        if known { Ok(()) } else { Err(EOPNOTSUPP) }
-    }
-
-    fn changeable(&self) -> Result<()> {
-        self.volume.writable()?;
-        self.volume.changed();
-        let fixed = InodeFlags::IMMUTABLE | InodeFlags::APPEND;
-        if self.inode.flags().intersects(fixed) { Err(EPERM) } else { Ok(()) }
-    }
-
-    fn may_set_acl(&self, inode: &Inode, name: &[u8]) -> Result<()> {
-        if inode.kind == FileType::Symlink {
-            return Err(EOPNOTSUPP);
-        }
-        if name == acl::DEFAULT && !inode.is_dir() {
-            return Err(EACCES);
-        }
-        if is_owner(&inode.getattr()?, &current().cred()) { Ok(()) } else { Err(EPERM) }
-    }
-
-    fn remove_acl(&self, name: &[u8]) -> Result<()> {
-        let outcome = self.inode.xattr_remove(name);
-        self.forget_acls();
-        outcome
+        self.remove_attribute(inode, name)
     }
 }

@@ -45,6 +45,11 @@ impl Scratch {
     pub(super) fn new() -> Scratch {
         Scratch(take(CHUNK as usize))
     }
+
+    /// The vector, to keep.
+    pub(super) fn into_inner(mut self) -> Vec<u8> {
+        core::mem::take(&mut self.0)
+    }
 }
 
 impl Deref for Scratch {

@@ -104,6 +104,12 @@ impl Chunk {
         self.uptodate |= new;
     }
 
+    /// Takes a whole chunk of bytes in place of what is there.
+    pub fn replace(&mut self, bytes: Vec<u8>) {
+        self.release_heap();
+        (self.first, self.data) = (0, Arc::new(bytes));
+    }
+
     /// Makes room for the pages `from..to`; what is new has any content.
     fn cover(&mut self, from: u64, to: u64) {
         if self.data.is_empty() {

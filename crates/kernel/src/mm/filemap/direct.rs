@@ -51,7 +51,11 @@ impl PageCache {
     }
 
     fn settle(self: &Arc<Self>, start: u64, end: u64) -> Result<()> {
-        if self.is_dirty() || self.inner.lock().writable_maps > 0 { self.write_back(start, end) } else { Ok(()) }
+        if self.is_dirty() || self.inner.lock().writable_maps > 0 {
+            self.write_back(start, end)
+        } else {
+            Ok(())
+        }
     }
 
     /// A write that is with the device when it returns. As [`PageCache::write`] otherwise.

@@ -32,8 +32,8 @@ pub mod writeback;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use abi::Result;
 use host::object::Object;

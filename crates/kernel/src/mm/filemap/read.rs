@@ -104,7 +104,9 @@ impl PageCache {
                 Err(errno) => Err(errno),
                 Ok(Found::Copied(n)) => dest.write(&small[..n]),
                 Ok(Found::Heap(bytes, range)) => dest.write(&bytes[range]),
-                Ok(Found::Object(n)) => large.as_deref().map_or(Ok(0), |large: &[u8]| dest.write(&large[..n])),
+                Ok(Found::Object(n)) => {
+                    large.as_deref().map_or(Ok(0), |large: &[u8]| dest.write(&large[..n]))
+                }
                 Ok(Found::Zeros(n)) => dest.write_zeros(n),
                 Ok(Found::Missing) => match self.read_ahead(*pos, want, ahead) {
                     Ok(()) => continue,

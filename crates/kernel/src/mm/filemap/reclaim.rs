@@ -6,8 +6,8 @@
 //! Lock: PAGE_LRU, over the queue; never held over a cache's own.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::chunk::{CHUNK, Chunk};
 use super::{Kind, PAGE, PageCache, buffers, writeback};

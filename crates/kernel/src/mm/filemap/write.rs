@@ -30,15 +30,19 @@ impl PageCache {
             // To the end of the chunk, so that pieces after the first are whole pages.
             let room = (limit - *pos).min(CHUNK - *pos % CHUNK).min(PIECE);
             let want = room.min(src.remaining() as u64) as usize;
-            let buf = if want <= SMALL {
-                &mut small[..want]
+            let outcome = if want as u64 == CHUNK {
+                self.take_in(*pos, src)
             } else {
-                &mut large.get_or_insert_with(Scratch::new)[..want]
+                let buf = if want <= SMALL {
+                    &mut small[..want]
+                } else {
+                    &mut large.get_or_insert_with(Scratch::new)[..want]
+                };
+                src.peek(buf).and_then(|got| {
+                    self.copy_in(*pos, &buf[..got])?;
+                    Ok(got)
+                })
             };
-            let outcome = src.peek(buf).and_then(|got| {
-                self.copy_in(*pos, &buf[..got])?;
-                Ok(got)
-            });
             match outcome {
                 Ok(0) => break,
                 Ok(n) => {
@@ -52,6 +56,47 @@ impl PageCache {
             }
         }
         Ok(done)
+    }
+
+    /// Writes a whole chunk, whose buffer becomes the chunk's; what could be had of the source.
+    fn take_in(self: &Arc<Self>, pos: u64, src: &IovSource<'_>) -> Result<usize> {
+        let mut bytes = Scratch::new();
+        let got = src.peek(&mut bytes)?;
+        if got as u64 != CHUNK || self.inner.lock().object.is_some() {
+            self.copy_in(pos, &bytes[..got])?;
+            return Ok(got);
+        }
+        let dirty = self.inner.lock().chunks.get(&(pos / CHUNK)).map_or(0, |c| c.dirty);
+        if dirty != u64::MAX {
+            self.ops.reserve(pos, CHUNK)?;
+            reclaim::make_room(CHUNK);
+        }
+        if let Err(bytes) = self.put_whole(pos, bytes) {
+            // It was mapped just now.
+            self.copy_in(pos, &bytes)?;
+        }
+        writeback::note_dirty(self);
+        Ok(got)
+    }
+
+    /// Gives the buffer back where the pages are in an object.
+    fn put_whole(&self, pos: u64, bytes: Scratch) -> core::result::Result<(), Scratch> {
+        let mut inner = self.inner.lock();
+        if inner.object.is_some() {
+            return Err(bytes);
+        }
+        let first = pos / PAGE;
+        inner.cancel_reads(first, first + PAGES);
+        let chunk = inner.chunks.entry(pos / CHUNK).or_default();
+        chunk.replace(bytes.into_inner());
+        let (new, dirtied) = (!chunk.uptodate, !chunk.dirty);
+        (chunk.uptodate, chunk.dirty) = (u64::MAX, u64::MAX);
+        reclaim::count(self, pos / CHUNK, chunk, u64::from(new.count_ones()));
+        self.count_dirty(u64::from(dirtied.count_ones()));
+        if pos + CHUNK > self.size() {
+            self.grow(&mut inner, pos + CHUNK);
+        }
+        Ok(())
     }
 
     /// Writes bytes of one chunk.

@@ -193,8 +193,7 @@ fn flush_loop(ctx: &KThreadCtx) {
 
 fn caches(group: Option<u64>) -> Vec<Arc<PageCache>> {
     let list = LIST.lock();
-    let mut all: Vec<_> =
-        list.values().filter(|c| group.is_none_or(|g| c.group == g)).cloned().collect();
+    let mut all: Vec<_> = list.values().filter(|c| group.is_none_or(|g| c.group == g)).cloned().collect();
     drop(list);
     all.sort_by_key(|c| c.dirty_since.load(Ordering::Relaxed));
     all
@@ -236,8 +235,7 @@ impl PageCache {
     }
 
     fn has_work(&self) -> bool {
-        self.dirty.load(Ordering::SeqCst) > 0
-            || self.inner.lock().chunks.values().any(|c| c.writable != 0)
+        self.dirty.load(Ordering::SeqCst) > 0 || self.inner.lock().chunks.values().any(|c| c.writable != 0)
     }
 
     /// Writes whatever is dirty.
@@ -311,9 +309,7 @@ impl PageCache {
                 Some(_) => runs(chunk.to_write() & range).next().filter(|r| r.0 == 0),
                 None => runs(chunk.to_write() & range).next(),
             };
-            let Some((from, to)) = wanted else {
-                if batch.is_some() { break } else { continue }
-            };
+            let Some((from, to)) = wanted else { if batch.is_some() { break } else { continue } };
             let part = match &inner.object {
                 Some(object) => {
                     let mut copy = vec![0; ((to - from) * PAGE) as usize];
@@ -327,7 +323,8 @@ impl PageCache {
             cleaned += u64::from((chunk.dirty & mask).count_ones());
             chunk.dirty &= !mask;
             chunk.writeback |= mask;
-            let batch = batch.get_or_insert(Batch { start: base + from, end: base + from, parts: Vec::new() });
+            let batch =
+                batch.get_or_insert(Batch { start: base + from, end: base + from, parts: Vec::new() });
             batch.parts.push(part);
             batch.end = base + to;
             if to < PAGES {
