@@ -100,7 +100,7 @@ pub fn moo(args: Vec<OsString>) -> Outcome {
 }
 
 /// A progress bar on standard error, drawn if that is a terminal.
-pub fn bar() -> ProgressBar {
+fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -54,6 +54,14 @@ fn format_of(start: [u8; 4]) -> Format {
     }
 }
 
+/// What a file is by its start; raw where that cannot be read. The file is closed again, before the locks are taken:
+/// closing any descriptor of it would end them.
+pub(super) fn probe(path: &Path) -> Format {
+    let mut start = [0; 4];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut start, 0));
+    if read.is_ok() { format_of(start) } else { Format::Raw }
+}
+
 /// Opens an image of any format. With a backing file, a file that isn't there becomes a copy-on-write file over it.
 ///
 /// # Errors
@@ -70,10 +78,7 @@ pub fn open_image(
     {
         ::cow::create(path, backing, false)?;
     }
-    // Closed before the locks are taken: closing any descriptor of a file would end them.
-    let mut start = [0; 4];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut start, 0));
-    let format = if read.is_ok() { format_of(start) } else { Format::Raw };
+    let format = probe(path);
     let image = match format {
         Format::Raw if backing.is_some() => {
             let what = "is neither a copy-on-write file nor qcow2, and so has no backing file";

@@ -28,8 +28,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use abi::Result;
 use abi::errno::{EINVAL, EIO, EOPNOTSUPP, EROFS};
+use abi::{Errno, Result};
 
 pub use file::{HostFile, OpenOptions};
 pub use image::{Format, Image, flush_all, is_header, open_image};
@@ -170,6 +170,16 @@ pub trait Blocking: Send + Sync + 'static {
             Op::Discard => self.discard(offset, len),
             Op::WriteZeroes { unmap } => self.write_zeroes(offset, len, unmap),
         }
+    }
+}
+
+/// The errno of what std and the image crates answer.
+fn errno(error: std::io::Error) -> Errno {
+    match (error.raw_os_error(), error.kind()) {
+        (Some(code), _) => Errno::from_raw(code),
+        (None, std::io::ErrorKind::InvalidInput) => EINVAL,
+        (None, std::io::ErrorKind::Unsupported) => EOPNOTSUPP,
+        (None, _) => EIO,
     }
 }
 
