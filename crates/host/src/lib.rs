@@ -7,6 +7,7 @@
 
 pub mod auxv;
 pub mod block;
+mod bpf;
 pub mod clock;
 pub mod cpu;
 pub mod fiber;
