@@ -6,7 +6,7 @@ use ::cow::{Cow, Open};
 use abi::Result;
 use abi::errno::EOPNOTSUPP;
 
-use super::{Blocking, HostFile, Limits, OpenOptions, SECTOR, errno, file};
+use super::{Blocking, HostFile, Limits, OpenOptions, SECTOR, errno, file, lock};
 
 pub(super) struct CowDisk {
     cow: Cow,
@@ -21,7 +21,11 @@ impl CowDisk {
     /// Opens both files; read-only where the copy-on-write file cannot be written.
     pub fn open(path: &Path, backing: Option<&Path>, options: OpenOptions) -> Result<CowDisk, String> {
         let read_only = options.read_only || file::is_unwritable(path);
-        let cow = Cow::open(path, backing, Open { readonly: read_only, shared: options.shared })?;
+        let cow = Cow::open(
+            path,
+            backing,
+            Open { readonly: read_only, lock: (!options.shared).then_some(lock::lock_disk) },
+        )?;
         let adopt = |file: &std::fs::File, read_only| {
             let file = file.try_clone().map_err(|e| format!("{}: {e}", path.display()))?;
             HostFile::adopt(file, cow.size(), read_only)

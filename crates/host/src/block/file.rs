@@ -78,7 +78,7 @@ impl HostFile {
         let len = if is_device { device_u64(fd, BLKGETSIZE64) } else { Ok(meta.len()) };
         let len = len.map_err(|e| format!("{}: cannot find out its size: {e}", path.display()))?;
         if !options.shared {
-            lock::whole_file(fd, read_only).map_err(|held| format!("{}: {held}", path.display()))?;
+            lock::lock_disk(&file, path, !read_only)?;
         }
         Ok(HostFile {
             is_device,

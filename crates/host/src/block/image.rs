@@ -54,8 +54,7 @@ fn format_of(start: [u8; 4]) -> Format {
     }
 }
 
-/// What a file is by its start; raw where that cannot be read. The file is closed again, before the locks are taken:
-/// closing any descriptor of it would end them.
+/// What a file is by its start; raw where that cannot be read.
 pub(super) fn probe(path: &Path) -> Format {
     let mut start = [0; 4];
     let read = File::open(path).and_then(|file| file.read_exact_at(&mut start, 0));

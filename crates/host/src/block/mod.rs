@@ -33,6 +33,7 @@ use abi::{Errno, Result};
 
 pub use file::{HostFile, OpenOptions};
 pub use image::{Format, Image, flush_all, is_header, open_image};
+pub use lock::lock_file;
 use order::Order;
 
 /// Bytes of a sector: what offsets and lengths of discards and flushes are told in by the guest.

@@ -29,8 +29,7 @@ impl Qcow2Disk {
         let file = imago::file::File::open(open).map_err(failed)?;
         if !options.shared {
             let locked = std::fs::File::options().read(true).write(!read_only).open(path).map_err(failed)?;
-            lock::whole_file(std::os::fd::AsFd::as_fd(&locked), read_only)
-                .map_err(|held| format!("{}: {held}", path.display()))?;
+            lock::lock_disk(&locked, path, !read_only)?;
             // It goes with the machine, as the disk does: closing it would end the lock.
             std::mem::forget(locked);
         }
