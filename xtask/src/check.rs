@@ -1,10 +1,11 @@
 //! The README's test command: every check in the order of its cost, and a summary.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::{compat, guest, hostile, system};
+use crate::{compat, guest, hostile, process, system};
 
 /// Programs that the tests use, with the Debian package of each.
 const TOOLS: &[(&str, &str)] = &[
@@ -73,10 +74,29 @@ pub fn main() -> Result<bool, String> {
     Ok(failed.is_empty())
 }
 
+/// What one step by cargo may take: a test that hangs must say so, and not hold up the steps after it.
+const LIMIT: Duration = Duration::from_secs(25 * 60);
+
 fn cargo(args: &'static [&'static str]) -> Box<dyn Fn() -> Result<bool, String>> {
     Box::new(move || {
-        let status = Command::new(env!("CARGO")).args(args).stdin(Stdio::null()).status();
-        status.map(|s| s.success()).map_err(|e| format!("cargo: {e}"))
+        let mut command = Command::new(env!("CARGO"));
+        let mut child = command
+            .args(args)
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(|e| format!("cargo: {e}"))?;
+        let started = Instant::now();
+        loop {
+            match child.try_wait().map_err(|e| format!("cargo: {e}"))? {
+                Some(status) => return Ok(status.success()),
+                None if started.elapsed() > LIMIT => break,
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+        process::kill_group(child.id());
+        child.wait().map_err(|e| format!("cargo: {e}"))?;
+        Err(format!("cargo {}: killed after {} s", args.join(" "), LIMIT.as_secs()))
     })
 }
 

@@ -91,7 +91,7 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     rx
 }
 
-fn kill_group(leader: u32) {
+pub fn kill_group(leader: u32) {
     // std has no kill(2); by the group's id, never by name.
     let _ = Command::new("kill").args(["-KILL", "--", &format!("-{leader}")]).stderr(Stdio::null()).status();
 }

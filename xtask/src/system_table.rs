@@ -393,6 +393,12 @@ pub const CASES: &[Case] = &[
         needs: &["mmdebstrap", "/usr/bin/uml_moo"],
         ..Case { name: "debian", job: Job::Driver("debian.py", &[]), ..BASE }
     },
+    Case {
+        native: false,
+        seconds: 300,
+        needs: &["/sbin/e2fsck"],
+        ..Case { name: "cuts", job: Job::Driver("cuts.py", &["6"]), ..BASE }
+    },
     disk("disk-read", &["read"]),
     disk("disk-write", &["write"]),
     disk("disk-tables", &["tables"]),

@@ -14,15 +14,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::header::MAX_HEADER;
-use crate::{Bitmap, Error, Header, Result, SECTOR, Version, lock};
+use crate::{Bitmap, Error, Header, Result, SECTOR, Version};
+
+/// Locks a file for as long as it is open, against writers and, if exclusively, against readers too. That takes host calls
+/// which this crate doesn't make.
+pub type Lock = fn(&File, &Path, bool) -> Result<()>;
 
 /// How [`Cow::open`] opens.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Open {
     /// Nothing will be written.
     pub readonly: bool,
-    /// Don't lock the files.
-    pub shared: bool,
+    /// Locks the files, unless others may use them as well.
+    pub lock: Option<Lock>,
 }
 
 /// A COW file and its backing file, which is opened read-only.
@@ -53,9 +57,8 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T> {
     result.map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// Whether a file begins as a COW file does. Close it before [`Cow::open`] opens it again: with any descriptor of a
-/// file a process loses all of its fcntl locks on it.
-pub fn is_cow(file: &File) -> io::Result<bool> {
+/// Whether a file begins as a COW file does.
+fn is_cow(file: &File) -> io::Result<bool> {
     Ok(Header::parse(&read_start(file)?).is_some())
 }
 
@@ -110,7 +113,7 @@ impl Cow {
     /// becomes the one that the header names.
     pub fn open(path: &Path, backing: Option<&Path>, how: Open) -> Result<Cow> {
         let file = at(path, OpenOptions::new().read(true).write(!how.readonly).open(path))?;
-        if !how.shared {
+        if let Some(lock) = how.lock {
             lock(&file, path, !how.readonly)?;
         }
         let mut header = match Header::parse(&at(path, read_start(&file))?) {
@@ -125,7 +128,7 @@ impl Cow {
         let backing_file = File::open(&backing_path).map_err(|e| {
             format!("{}: its backing file {} cannot be opened: {e}", path.display(), backing_path.display())
         })?;
-        if !how.shared {
+        if let Some(lock) = how.lock {
             lock(&backing_file, &backing_path, false)?;
         }
         let meta = at(&backing_path, backing_file.metadata())?;

@@ -16,13 +16,11 @@
 mod bitmap;
 mod cow;
 mod header;
-mod lock;
 mod merge;
 
 pub use bitmap::Bitmap;
-pub use cow::{Cow, Extent, Open, create, is_cow};
+pub use cow::{Cow, Extent, Lock, Open, create};
 pub use header::{Header, Version};
-pub use lock::{lock, lock_holder};
 pub use merge::{Progress, merge_in_place, merge_to};
 
 /// Bytes in a sector: the only size that anybody has written.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::{Cow, Open, Result, SECTOR, lock};
+use crate::{Cow, Lock, Open, Result, SECTOR};
 
 /// Bytes that are copied at a time.
 const CHUNK: u64 = 1 << 20;
@@ -18,8 +18,14 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T> {
 }
 
 /// Writes the disk that a COW file stands for to a new file, leaving out what is zero. The file must not exist.
-pub fn merge_to(cow: &Path, backing: Option<&Path>, new: &Path, progress: Progress<'_>) -> Result<()> {
-    let disk = Cow::open(cow, backing, Open { readonly: true, shared: false })?;
+pub fn merge_to(
+    cow: &Path,
+    backing: Option<&Path>,
+    new: &Path,
+    lock: Lock,
+    progress: Progress<'_>,
+) -> Result<()> {
+    let disk = Cow::open(cow, backing, Open { readonly: true, lock: Some(lock) })?;
     let out = at(new, OpenOptions::new().write(true).create_new(true).open(new))?;
     let copied = copy_all(&disk, &out, progress);
     if copied.is_err() {
@@ -49,8 +55,8 @@ fn copy_all(disk: &Cow, out: &File, progress: Progress<'_>) -> io::Result<()> {
 
 /// Writes what is in a COW file into its backing file. The COW file stays, and fits no more: the backing file's date is
 /// another. A merge that was interrupted can be made again.
-pub fn merge_in_place(cow: &Path, backing: Option<&Path>, progress: Progress<'_>) -> Result<()> {
-    let disk = Cow::open(cow, backing, Open { readonly: true, shared: true })?;
+pub fn merge_in_place(cow: &Path, backing: Option<&Path>, lock: Lock, progress: Progress<'_>) -> Result<()> {
+    let disk = Cow::open(cow, backing, Open { readonly: true, lock: None })?;
     let backing = match backing {
         Some(path) => path.to_owned(),
         None => disk.header().backing.clone(),

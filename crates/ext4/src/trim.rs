@@ -28,13 +28,10 @@ impl Filesystem {
             let first = geometry.group_first_block(group);
             let end = (first + u64::from(geometry.group_blocks(group))).min(to);
             let past = (end - first) as u32;
-            let Some((run, count)) = balloc::take_free_run(self, group, offset, past, minimum as u32)? else {
+            let Some((run, count)) = balloc::trim_run(self, group, offset, past, minimum as u32)? else {
                 at = end;
                 continue;
             };
-            let result = self.device.discard(run << bits, u64::from(count) << bits);
-            balloc::unclaim(self, run, count);
-            result?;
             trimmed += u64::from(count) << bits;
             at = run + u64::from(count);
         }

@@ -201,6 +201,15 @@ fn random_operations_with_journaled_data() {
     torture("-t ext3 -b 1024", 8, 600, &options);
 }
 
+/// Counts a thread that is through, also by a panic.
+struct CountOnDrop<'a>(&'a std::sync::atomic::AtomicUsize);
+
+impl Drop for CountOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// Several threads each at their own part of one file, one at another file's end, one syncing and trimming.
 #[test]
 fn threads_on_one_file() {
@@ -217,6 +226,7 @@ fn threads_on_one_file() {
             for thread in 0..4 {
                 let (file, done) = (&file, &done);
                 scope.spawn(move || {
+                    let _done = CountOnDrop(done);
                     let mut random = Random(thread + 1);
                     let mut model = vec![0; part as usize];
                     for step in 0..300 {
@@ -250,7 +260,6 @@ fn threads_on_one_file() {
                     let mut back = vec![1; part as usize];
                     file.read_at(thread * part, &mut back).unwrap();
                     assert!(back == model, "{kind} thread {thread}");
-                    done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 });
             }
             let (tail, fs, done) = (&tail, &fs, &done);

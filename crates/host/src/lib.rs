@@ -8,6 +8,7 @@
 pub mod answers;
 pub mod auxv;
 pub mod block;
+mod bpf;
 pub mod clock;
 pub mod cpu;
 pub mod fiber;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use host::block::lock_file;
 use indicatif::{ProgressBar, ProgressStyle};
 use lexopt::{Arg, Parser};
 
@@ -90,8 +91,8 @@ pub fn moo(args: Vec<OsString>) -> Outcome {
         bar.set_position(done);
     };
     match (destructive, files.as_slice()) {
-        (true, [cow]) => cow::merge_in_place(cow, backing.as_deref(), &mut progress)?,
-        (false, [cow, new]) => cow::merge_to(cow, backing.as_deref(), new, &mut progress)?,
+        (true, [cow]) => cow::merge_in_place(cow, backing.as_deref(), lock_file, &mut progress)?,
+        (false, [cow, new]) => cow::merge_to(cow, backing.as_deref(), new, lock_file, &mut progress)?,
         (true, _) => return Ok(usage(&"-d needs the name of one COW file", MOO)),
         (false, _) => return Ok(usage(&"it needs the names of a COW file and of the new file", MOO)),
     }
@@ -100,7 +101,7 @@ pub fn moo(args: Vec<OsString>) -> Outcome {
 }
 
 /// A progress bar on standard error, drawn if that is a terminal.
-pub fn bar() -> ProgressBar {
+fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

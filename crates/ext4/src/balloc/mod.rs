@@ -10,12 +10,12 @@ mod search;
 mod window;
 
 use crate::groups::Group;
+use crate::sync;
 use crate::{Filesystem, Geometry, Handle, Result};
 use abi::Errno;
 use abi::errno::{EIO, ENOSPC};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-pub(crate) use search::take_free_run;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use window::Window;
@@ -36,7 +36,7 @@ pub(crate) enum Need {
 
 #[derive(Default)]
 struct Counters {
-    /// Blocks that are free in memory's bitmaps; those in windows count as free.
+    /// Blocks that are free in memory's bitmaps; those in windows, and those being trimmed, count as free.
     available: i64,
     /// Promised to delayed allocation.
     reserved: u64,
@@ -58,6 +58,8 @@ struct Shared {
     pool: u64,
     counted: AtomicBool,
     windows: Mutex<HashMap<u32, Weak<Mutex<Window>>>>,
+    /// Held while a run of free blocks is out of sight for the device to forget it.
+    trimming: sync::Mutex<()>,
     /// Freed for good, but the device is to be told before they are used again (`discard`).
     discards: Mutex<Vec<(u64, u32)>>,
 }
@@ -74,6 +76,7 @@ impl Allocator {
             pool: (geometry.blocks_count / 50).min(4096),
             counted: AtomicBool::new(false),
             windows: Mutex::default(),
+            trimming: sync::Mutex::new(()),
             discards: Mutex::default(),
         }))
     }
@@ -114,11 +117,6 @@ impl Allocator {
     /// Group `group`'s state, for trimming.
     pub(crate) fn group(&self, group: u32) -> Option<&Group> {
         self.0.groups.get(group as usize)
-    }
-
-    /// Freed blocks wait for a commit.
-    pub(crate) fn has_pending_frees(&self) -> bool {
-        self.0.counters.lock().pending > 0
     }
 }
 
@@ -197,10 +195,18 @@ pub(crate) fn load(fs: &Filesystem) -> Result<()> {
 /// Whether an operation that failed should be tried again after freed blocks have become usable: commits then. The
 /// caller holds no handle.
 pub(crate) fn retry_after_commit(fs: &Filesystem, error: Errno, tries: &mut u32) -> bool {
-    if error != ENOSPC || *tries >= 3 || !fs.balloc.has_pending_frees() {
+    if error != ENOSPC || *tries >= 3 {
         return false;
     }
     *tries += 1;
+    let shared = &fs.balloc.0;
+    {
+        let counters = shared.counters.lock();
+        if counters.pending == 0 {
+            // Somebody else's commit may have come between.
+            return shared.allowed(&counters, Need::User) > 0;
+        }
+    }
     if fs.transactions.commit_now(true).is_err() {
         return false;
     }
@@ -239,7 +245,10 @@ pub(crate) fn claim(fs: &Filesystem, goal: u64, want: u32, follow: bool, need: N
         return Err(ENOSPC);
     }
     let mut found = search::search(fs, goal, want, follow);
-    if matches!(found, Ok(None)) && shared.drop_windows() {
+    if matches!(found, Ok(None)) {
+        // There are free blocks: they are in windows, or being trimmed.
+        let _none = shared.trimming.lock();
+        shared.drop_windows();
         found = search::search(fs, goal, want, follow);
     }
     let got = found.as_ref().ok().and_then(|found| *found).map_or(0, |(_, count)| count);
@@ -255,6 +264,23 @@ pub(crate) fn unclaim(fs: &Filesystem, first: u64, count: u32) {
     for (_, _, block, part) in shared.parts(first, count) {
         shared.release_blocks(block, part, true);
     }
+}
+
+/// Has the device forget the next run of at least `least` free blocks in `from..to` of a group; which it was.
+pub(crate) fn trim_run(
+    fs: &Filesystem,
+    group: u32,
+    from: u32,
+    to: u32,
+    least: u32,
+) -> Result<Option<(u64, u32)>> {
+    let shared = &fs.balloc.0;
+    let _alone = shared.trimming.lock();
+    let Some((first, count)) = search::take_free_run(fs, group, from, to, least)? else { return Ok(None) };
+    let bits = fs.geometry.block_bits;
+    let result = fs.device.discard(first << bits, u64::from(count) << bits);
+    shared.release_blocks(first, count, false);
+    result.map(|()| Some((first, count)))
 }
 
 /// Writes down that claimed blocks are in use (two credits for each group they touch).

@@ -88,8 +88,8 @@ impl Longer for Option<(usize, usize)> {
     }
 }
 
-/// Takes the next run of at least `least` free blocks in `from..to` of a group, in memory only.
-pub(crate) fn take_free_run(
+/// Takes the next run of at least `least` free blocks in `from..to` of a group, in memory only. It still counts as free.
+pub(super) fn take_free_run(
     fs: &Filesystem,
     group: u32,
     from: u32,
@@ -112,7 +112,6 @@ pub(crate) fn take_free_run(
     })?;
     Ok(run.flatten().map(|(first, count)| {
         state.adjust_free(count, false);
-        shared.counters.lock().available -= i64::from(count);
         (fs.geometry.group_first_block(group) + first, count)
     }))
 }

@@ -3,13 +3,10 @@
 use std::path::Path;
 
 use ::cow::{Cow, Open};
-use abi::errno::{EINVAL, EIO, EOPNOTSUPP};
-use abi::{Errno, Result};
+use abi::Result;
+use abi::errno::EOPNOTSUPP;
 
-use super::{Blocking, HostFile, Limits, OpenOptions, SECTOR, file};
-
-/// Zeros are written this many bytes at a time.
-const ZEROS: usize = 64 << 10;
+use super::{Blocking, HostFile, Limits, OpenOptions, SECTOR, errno, file, lock};
 
 pub(super) struct CowDisk {
     cow: Cow,
@@ -24,7 +21,11 @@ impl CowDisk {
     /// Opens both files; read-only where the copy-on-write file cannot be written.
     pub fn open(path: &Path, backing: Option<&Path>, options: OpenOptions) -> Result<CowDisk, String> {
         let read_only = options.read_only || file::is_unwritable(path);
-        let cow = Cow::open(path, backing, Open { readonly: read_only, shared: options.shared })?;
+        let cow = Cow::open(
+            path,
+            backing,
+            Open { readonly: read_only, lock: (!options.shared).then_some(lock::lock_disk) },
+        )?;
         let adopt = |file: &std::fs::File, read_only| {
             let file = file.try_clone().map_err(|e| format!("{}: {e}", path.display()))?;
             HostFile::adopt(file, cow.size(), read_only)
@@ -41,14 +42,6 @@ impl CowDisk {
     /// The disk ends within a sector where its backing file does.
     fn end(&self) -> u64 {
         self.cow.size().next_multiple_of(SECTOR)
-    }
-}
-
-fn errno(error: std::io::Error) -> Errno {
-    match error.raw_os_error() {
-        Some(code) => Errno::from_raw(code),
-        None if error.kind() == std::io::ErrorKind::InvalidInput => EINVAL,
-        None => EIO,
     }
 }
 
@@ -96,12 +89,7 @@ impl Blocking for CowDisk {
     fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> Result<()> {
         let range = offset..offset + len;
         let target = self.cow.target(range.clone()).map_err(errno)?;
-        if self.file.write_zeroes(target, len, unmap).is_err() {
-            let zeros = [0; ZEROS];
-            for at in (0..len).step_by(ZEROS) {
-                self.file.write(target + at, &zeros[..(len - at).min(ZEROS as u64) as usize], false)?;
-            }
-        }
+        self.file.write_zeroes(target, len, unmap)?;
         self.cow.written(range);
         if self.sync { self.flush() } else { Ok(()) }
     }

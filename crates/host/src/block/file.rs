@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -78,7 +78,7 @@ impl HostFile {
         let len = if is_device { device_u64(fd, BLKGETSIZE64) } else { Ok(meta.len()) };
         let len = len.map_err(|e| format!("{}: cannot find out its size: {e}", path.display()))?;
         if !options.shared {
-            lock::whole_file(fd, read_only).map_err(|held| format!("{}: {held}", path.display()))?;
+            lock::lock_disk(&file, path, !read_only)?;
         }
         Ok(HostFile {
             is_device,
@@ -183,13 +183,6 @@ fn reason(error: &std::io::Error) -> String {
 pub(super) fn is_unwritable(path: &Path) -> bool {
     let outcome = File::options().write(true).open(path);
     matches!(outcome, Err(e) if matches!(e.raw_os_error(), Some(libc::EROFS | libc::EACCES)))
-}
-
-/// Whether a file begins with `magic`.
-pub(super) fn starts_with(path: &Path, magic: &[u8]) -> bool {
-    let mut start = vec![0; magic.len()];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut start, 0));
-    read.is_ok() && start == magic
 }
 
 fn device_u64(fd: BorrowedFd<'_>, request: libc::c_ulong) -> Result<u64> {

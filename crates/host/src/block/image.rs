@@ -7,12 +7,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::Arc;
 
-use abi::errno::EIO;
-use parking_lot::Mutex;
-
-use super::{Disk, Engine, Op, OpenOptions, Request, cow, open, qcow2, threaded};
+use super::{Disk, Engine, OpenOptions, cow, open, qcow2, threaded};
 
 /// What an image is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +51,13 @@ fn format_of(start: [u8; 4]) -> Format {
     }
 }
 
+/// What a file is by its start; raw where that cannot be read.
+pub(super) fn probe(path: &Path) -> Format {
+    let mut start = [0; 4];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut start, 0));
+    if read.is_ok() { format_of(start) } else { Format::Raw }
+}
+
 /// Opens an image of any format. With a backing file, a file that isn't there becomes a copy-on-write file over it.
 ///
 /// # Errors
@@ -70,48 +74,23 @@ pub fn open_image(
     {
         ::cow::create(path, backing, false)?;
     }
-    // Closed before the locks are taken: closing any descriptor of a file would end them.
-    let mut start = [0; 4];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut start, 0));
-    let format = if read.is_ok() { format_of(start) } else { Format::Raw };
-    let image = match format {
+    let format = probe(path);
+    let (disk, backing) = match format {
         Format::Raw if backing.is_some() => {
             let what = "is neither a copy-on-write file nor qcow2, and so has no backing file";
             return Err(format!("{}: {what}", path.display()));
         }
-        Format::Raw => Image { disk: open(path, options, engine)?, format, backing: None },
+        Format::Raw => (open(path, options, engine)?, None),
         Format::Cow => {
             let disk = cow::CowDisk::open(path, backing, options)?;
             let backing = Some(disk.backing_name());
-            Image { disk: threaded(Arc::new(disk)), format, backing }
+            (threaded(Arc::new(disk)), backing)
         }
         Format::Qcow2 => {
             let disk = qcow2::Qcow2Disk::open(path, backing, options)?;
             let backing = disk.backing_name();
-            Image { disk: threaded(Arc::new(disk)), format, backing }
+            (threaded(Arc::new(disk)), backing)
         }
     };
-    OPEN.lock().push(Arc::downgrade(&image.disk));
-    Ok(image)
-}
-
-/// Images that are open.
-static OPEN: Mutex<Vec<Weak<dyn Disk>>> = Mutex::new(Vec::new());
-
-/// Makes durable what has been written to every image: at the end of a machine.
-///
-/// # Errors
-/// In words for the user.
-pub fn flush_all() -> Result<(), String> {
-    let disks: Vec<_> = OPEN.lock().iter().filter_map(Weak::upgrade).collect();
-    for disk in disks.iter().filter(|disk| !disk.is_read_only()) {
-        let (sender, outcome) = mpsc::channel();
-        let done = Box::new(move |outcome, _| {
-            // Whoever waits for it is below.
-            let _ = sender.send(outcome);
-        });
-        disk.submit(Request { op: Op::Flush, offset: 0, len: 0, data: Vec::new(), done });
-        outcome.recv().unwrap_or(Err(EIO)).map_err(|e| format!("a disk's last writes may be lost: {e}"))?;
-    }
-    Ok(())
+    Ok(Image { disk, format, backing })
 }

@@ -4,8 +4,10 @@
 //! file, and hostfs opens and closes what it likes. User-Mode Linux takes ordinary ones; the two kinds exclude each other.
 
 use std::fmt;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use abi::Errno;
 use abi::errno::{EACCES, EAGAIN, EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP};
@@ -14,7 +16,7 @@ use crate::sys::check;
 
 /// Why a file could not be locked.
 #[derive(Debug)]
-pub(super) enum Refused {
+enum Refused {
     /// Another program has it locked: its process ID, where that can be found out.
     Held(Option<i32>),
     /// The host's error.
@@ -25,20 +27,39 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::Held(Some(pid)) => {
-                write!(f, "already locked by process {pid}; 'c' after the device's number shares it")
+                write!(f, "already locked by process {pid}")
             }
             Refused::Held(None) => {
-                write!(f, "already locked by another program; 'c' after the device's number shares it")
+                write!(f, "already locked by another program")
             }
             Refused::Failed(errno) => write!(f, "cannot lock it: {errno}"),
         }
     }
 }
 
-/// Locks the whole file for as long as the descriptor is open: against writers, and against readers too unless `shared`.
-/// Host file systems without locks are let pass.
-pub(super) fn whole_file(fd: BorrowedFd<'_>, shared: bool) -> Result<(), Refused> {
-    let kind = if shared { libc::F_RDLCK } else { libc::F_WRLCK };
+/// Locks a whole file for as long as it is open: against writers, and against readers too if `exclusive`. Host file systems
+/// without locks are let pass.
+///
+/// # Errors
+/// In words for the user.
+pub fn lock_file(file: &File, path: &Path, exclusive: bool) -> Result<(), String> {
+    whole_file(file.as_fd(), exclusive).map_err(|refused| format!("{}: {refused}", path.display()))
+}
+
+/// The same for a disk of a machine, whose user can have it shared.
+pub(super) fn lock_disk(file: &File, path: &Path, exclusive: bool) -> Result<(), String> {
+    whole_file(file.as_fd(), exclusive).map_err(|refused| {
+        let hint = if matches!(refused, Refused::Held(_)) {
+            "; 'c' after the device's number shares it"
+        } else {
+            ""
+        };
+        format!("{}: {refused}{hint}", path.display())
+    })
+}
+
+fn whole_file(fd: BorrowedFd<'_>, exclusive: bool) -> Result<(), Refused> {
+    let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
     match control(fd, libc::F_OFD_SETLK, kind) {
         Ok(_) | Err(ENOLCK | ENOSYS | EOPNOTSUPP | EINVAL) => Ok(()),
         Err(EAGAIN | EACCES) => Err(Refused::Held(holder(fd, kind))),

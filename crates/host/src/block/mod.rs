@@ -26,13 +26,15 @@ mod uring;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak, mpsc};
 
-use abi::Result;
 use abi::errno::{EINVAL, EIO, EOPNOTSUPP, EROFS};
+use abi::{Errno, Result};
+use parking_lot::Mutex;
 
 pub use file::{HostFile, OpenOptions};
-pub use image::{Format, Image, flush_all, is_header, open_image};
+pub use image::{Format, Image, is_header, open_image};
+pub use lock::lock_file;
 use order::Order;
 
 /// Bytes of a sector: what offsets and lengths of discards and flushes are told in by the guest.
@@ -173,6 +175,16 @@ pub trait Blocking: Send + Sync + 'static {
     }
 }
 
+/// The errno of what std and the image crates answer.
+fn errno(error: std::io::Error) -> Errno {
+    match (error.raw_os_error(), error.kind()) {
+        (Some(code), _) => Errno::from_raw(code),
+        (None, std::io::ErrorKind::InvalidInput) => EINVAL,
+        (None, std::io::ErrorKind::Unsupported) => EOPNOTSUPP,
+        (None, _) => EIO,
+    }
+}
+
 /// How a host file's requests are carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
@@ -221,7 +233,32 @@ pub fn threaded<B: Blocking>(disk: Arc<B>) -> Arc<dyn Disk> {
 }
 
 fn queue<B: Blocking>(disk: Arc<B>, start: Box<dyn Fn(Request) + Send + Sync>) -> Arc<dyn Disk> {
-    Arc::new(Queue { disk, order: Arc::new(Order::new(start)) })
+    let disk: Arc<dyn Disk> = Arc::new(Queue { disk, order: Arc::new(Order::new(start)) });
+    let mut open = OPEN.lock();
+    open.retain(|disk| disk.strong_count() > 0);
+    open.push(Arc::downgrade(&disk));
+    disk
+}
+
+/// Disks that are open. A leaf lock.
+static OPEN: Mutex<Vec<Weak<dyn Disk>>> = Mutex::new(Vec::new());
+
+/// Makes durable what has been written to every disk: at the end of a machine.
+///
+/// # Errors
+/// In words for the user.
+pub fn flush_all() -> Result<(), String> {
+    let disks: Vec<_> = OPEN.lock().iter().filter_map(Weak::upgrade).collect();
+    for disk in disks.iter().filter(|disk| !disk.is_read_only()) {
+        let (sender, outcome) = mpsc::channel();
+        let done = Box::new(move |outcome, _| {
+            // Whoever waits for it is below.
+            let _ = sender.send(outcome);
+        });
+        disk.submit(Request { op: Op::Flush, offset: 0, len: 0, data: Vec::new(), done });
+        outcome.recv().unwrap_or(Err(EIO)).map_err(|e| format!("a disk's last writes may be lost: {e}"))?;
+    }
+    Ok(())
 }
 
 /// Plain calls, an order among the requests, and something that carries them out.

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use abi::errno::{EINVAL, EIO, EOPNOTSUPP};
-use abi::{Errno, Result};
+use abi::Result;
+use abi::errno::EOPNOTSUPP;
 use imago::{
     DynStorage, FormatAccess, FormatDriverBuilder, PermissiveImplicitOpenGate, Storage, StorageOpenOptions,
 };
 
-use super::{Blocking, Limits, OpenOptions, SECTOR, file, lock};
+use super::{Blocking, Format, Limits, OpenOptions, SECTOR, errno, file, image, lock};
 
 type Qcow2 = imago::qcow2::Qcow2<Box<dyn DynStorage>>;
 
@@ -29,16 +29,15 @@ impl Qcow2Disk {
         let file = imago::file::File::open(open).map_err(failed)?;
         if !options.shared {
             let locked = std::fs::File::options().read(true).write(!read_only).open(path).map_err(failed)?;
-            lock::whole_file(std::os::fd::AsFd::as_fd(&locked), read_only)
-                .map_err(|held| format!("{}: {held}", path.display()))?;
+            lock::lock_disk(&locked, path, !read_only)?;
             // It goes with the machine, as the disk does: closing it would end the lock.
             std::mem::forget(locked);
         }
         let mut builder = Qcow2::builder(Box::new(file) as Box<dyn DynStorage>).write(!read_only);
         if let Some(backing) = backing {
-            let format = match file::starts_with(backing, b"QFI\xfb") {
-                true => imago::format::Format::Qcow2,
-                false => imago::format::Format::Raw,
+            let format = match image::probe(backing) {
+                Format::Qcow2 => imago::format::Format::Qcow2,
+                Format::Raw | Format::Cow => imago::format::Format::Raw,
             };
             builder = builder.backing_path(backing, format);
         }
@@ -56,15 +55,6 @@ impl Qcow2Disk {
     /// The image below it.
     pub fn backing_name(&self) -> Option<String> {
         self.backing.clone()
-    }
-}
-
-fn errno(error: std::io::Error) -> Errno {
-    match (error.raw_os_error(), error.kind()) {
-        (Some(code), _) => Errno::from_raw(code),
-        (None, std::io::ErrorKind::InvalidInput) => EINVAL,
-        (None, std::io::ErrorKind::Unsupported) => EOPNOTSUPP,
-        (None, _) => EIO,
     }
 }
 

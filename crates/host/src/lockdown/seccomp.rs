@@ -10,6 +10,8 @@ use super::landlock::no_new_privs;
 use crate::sys::check;
 use libc::sock_filter;
 
+use crate::bpf::*;
+
 /// Calls with any arguments. The often made ones are first: on hosts that don't remember a filter's answers the order is
 /// the cost.
 const PLAIN: &[libc::c_long] = &[
@@ -192,25 +194,8 @@ const PLAIN: &[libc::c_long] = &[
     libc::SYS_getgroups,
 ];
 
-const LD_ABS: u16 = 0x20;
-const AND_K: u16 = 0x54;
-const JEQ: u16 = 0x15;
-const JSET: u16 = 0x45;
-const RET: u16 = 0x06;
-const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-const TRAP: u32 = libc::SECCOMP_RET_TRAP;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 const NO_SUCH_CALL: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
-const ARCH_X86_64: u32 = 0xc000_003e;
-
-const fn insn(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
-    sock_filter { code, jt, jf, k }
-}
-
-/// The lower half of an argument in seccomp_data.
-const fn arg(n: u32) -> u32 {
-    16 + 8 * n
-}
 
 /// Calls whose arguments are looked at: the instructions that follow when the number is the call's. Each ends in a
 /// verdict.
@@ -219,7 +204,7 @@ fn checked(network: bool) -> Vec<(libc::c_long, Vec<sock_filter>)> {
     let trap = insn(RET, 0, 0, TRAP);
     // Allowed when the argument is one of these.
     let one_of = |n: u32, values: &[u32]| {
-        let mut code = vec![insn(LD_ABS, 0, 0, arg(n))];
+        let mut code = vec![insn(LD_ABS, 0, 0, low(n))];
         for value in values {
             code.extend([insn(JEQ, 0, 1, *value), allow]);
         }
@@ -227,7 +212,7 @@ fn checked(network: bool) -> Vec<(libc::c_long, Vec<sock_filter>)> {
         code
     };
     // Allowed unless the argument has any of these bits.
-    let without = |n: u32, bits: u32| vec![insn(LD_ABS, 0, 0, arg(n)), insn(JSET, 1, 0, bits), allow, trap];
+    let without = |n: u32, bits: u32| vec![insn(LD_ABS, 0, 0, low(n)), insn(JSET, 1, 0, bits), allow, trap];
     let thread = (libc::CLONE_VM | libc::CLONE_THREAD) as u32;
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|family| family as u32);
     let typing = |request: u64| request as u32;
@@ -237,7 +222,7 @@ fn checked(network: bool) -> Vec<(libc::c_long, Vec<sock_filter>)> {
         // Threads, but no process.
         (
             libc::SYS_clone,
-            vec![insn(LD_ABS, 0, 0, arg(0)), insn(AND_K, 0, 0, thread), insn(JEQ, 0, 1, thread), allow, trap],
+            vec![insn(LD_ABS, 0, 0, low(0)), insn(AND_K, 0, 0, thread), insn(JEQ, 0, 1, thread), allow, trap],
         ),
         // Its flags lie in memory; glibc then takes clone.
         (libc::SYS_clone3, vec![insn(RET, 0, 0, NO_SUCH_CALL)]),
@@ -248,7 +233,7 @@ fn checked(network: bool) -> Vec<(libc::c_long, Vec<sock_filter>)> {
         (
             libc::SYS_ioctl,
             vec![
-                insn(LD_ABS, 0, 0, arg(1)),
+                insn(LD_ABS, 0, 0, low(1)),
                 insn(JEQ, 2, 0, typing(libc::TIOCSTI)),
                 insn(JEQ, 1, 0, typing(libc::TIOCLINUX)),
                 allow,
@@ -259,9 +244,9 @@ fn checked(network: bool) -> Vec<(libc::c_long, Vec<sock_filter>)> {
         (
             libc::SYS_prlimit64,
             vec![
-                insn(LD_ABS, 0, 0, arg(2)),
+                insn(LD_ABS, 0, 0, low(2)),
                 insn(JEQ, 0, 3, 0),
-                insn(LD_ABS, 0, 0, arg(2) + 4),
+                insn(LD_ABS, 0, 0, low(2) + 4),
                 insn(JEQ, 0, 1, 0),
                 allow,
                 trap,

@@ -5,26 +5,19 @@
 //! the text every call traps.
 
 use super::abi::*;
+use crate::bpf::*;
 use libc::sock_filter;
 
-const LD_ABS: u16 = 0x20;
 const LD_MEM: u16 = 0x60;
 const ST: u16 = 0x02;
 const TAX: u16 = 0x07;
 const ADD_X: u16 = 0x0c;
 const ADD_K: u16 = 0x04;
-const AND_K: u16 = 0x54;
-const JEQ: u16 = 0x15;
 const JGT: u16 = 0x25;
 const JGE: u16 = 0x35;
 const JGE_X: u16 = 0x3d;
-const JSET: u16 = 0x45;
-const RET: u16 = 0x06;
 
-const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-const TRAP: u32 = libc::SECCOMP_RET_TRAP;
 const USER_NOTIF: u32 = libc::SECCOMP_RET_USER_NOTIF;
-const ARCH_X86_64: u32 = 0xc000_003e;
 const BASE_HIGH: u32 = (STUB_BASE >> 32) as u32;
 const SLOTS_HIGH: u32 = (SLOTS >> 32) as u32;
 const STACK_HIGH: u32 = 0x7fff;
@@ -33,10 +26,6 @@ const STACK_HIGH: u32 = 0x7fff;
 const NR: u32 = 0;
 const ARCH: u32 = 4;
 const IP: u32 = 8;
-
-const fn low(arg: u32) -> u32 {
-    16 + 8 * arg
-}
 
 const fn high(arg: u32) -> u32 {
     20 + 8 * arg
@@ -218,26 +207,26 @@ pub(super) fn strict() -> Vec<sock_filter> {
         for rule in rules {
             complete(rule, ALLOW, &mut body);
         }
-        body.push(sock_filter { code: RET, jt: 0, jf: 0, k: TRAP });
+        body.push(insn(RET, 0, 0, TRAP));
         let skip = u8::try_from(body.len()).expect("rules of one call fit a jump");
-        calls_code.push(sock_filter { code: LD_ABS, jt: 0, jf: 0, k: NR });
-        calls_code.push(sock_filter { code: JEQ, jt: 0, jf: skip, k: nr as u32 });
+        calls_code.push(insn(LD_ABS, 0, 0, NR));
+        calls_code.push(insn(JEQ, 0, skip, nr as u32));
         calls_code.extend(body);
     }
     // Guest code first: it is the hot way.
     let mut out = vec![
-        sock_filter { code: LD_ABS, jt: 0, jf: 0, k: IP + 4 },
-        sock_filter { code: JEQ, jt: 1, jf: 0, k: BASE_HIGH },
-        sock_filter { code: RET, jt: 0, jf: 0, k: TRAP },
-        sock_filter { code: LD_ABS, jt: 0, jf: 0, k: IP },
-        sock_filter { code: JGE, jt: 0, jf: 1, k: TEXT_LEN as u32 },
-        sock_filter { code: RET, jt: 0, jf: 0, k: TRAP },
-        sock_filter { code: LD_ABS, jt: 0, jf: 0, k: ARCH },
-        sock_filter { code: JEQ, jt: 1, jf: 0, k: ARCH_X86_64 },
-        sock_filter { code: RET, jt: 0, jf: 0, k: TRAP },
+        insn(LD_ABS, 0, 0, IP + 4),
+        insn(JEQ, 1, 0, BASE_HIGH),
+        insn(RET, 0, 0, TRAP),
+        insn(LD_ABS, 0, 0, IP),
+        insn(JGE, 0, 1, TEXT_LEN as u32),
+        insn(RET, 0, 0, TRAP),
+        insn(LD_ABS, 0, 0, ARCH),
+        insn(JEQ, 1, 0, ARCH_X86_64),
+        insn(RET, 0, 0, TRAP),
     ];
     out.append(&mut calls_code);
-    out.push(sock_filter { code: RET, jt: 0, jf: 0, k: TRAP });
+    out.push(insn(RET, 0, 0, TRAP));
     out
 }
 
@@ -246,7 +235,7 @@ pub(super) fn listener() -> Vec<sock_filter> {
     let mut out = Vec::new();
     let rule = in_text().load(ARCH).insn(JEQ, 0, FAIL, ARCH_X86_64).load(NR);
     complete(rule.insn(JEQ, 0, FAIL, libc::SYS_clone as u32), USER_NOTIF, &mut out);
-    out.push(sock_filter { code: RET, jt: 0, jf: 0, k: ALLOW });
+    out.push(insn(RET, 0, 0, ALLOW));
     out
 }
 

@@ -7,6 +7,7 @@ use super::space::Usage;
 use super::thread::{Failure, Progress, StubThread};
 use super::window::Woke;
 use super::{Event, Fault, SyscallAbi, TASK_SIZE, Wait};
+use crate::bpf::ARCH_X86_64;
 use crate::cpu::Cpu;
 use crate::{clock, place};
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,7 +16,6 @@ use std::sync::atomic::Ordering::Relaxed;
 const PREEMPT_NS: u64 = 2_000_000_000;
 /// How often to look whether it computes instead.
 const LOOK_NS: u64 = 50_000_000;
-const ARCH_X86_64: u32 = 0xc000_003e;
 const ARCH_I386: u32 = 0x4000_0003;
 /// System calls by which a program leaves its memory.
 const LAST_CALLS: [libc::c_long; 4] =

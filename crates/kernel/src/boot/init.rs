@@ -9,12 +9,11 @@ use abi::Result;
 use abi::errno::ENOENT;
 use abi::fcntl::OpenFlags;
 use abi::resource::Rlimit;
-use abi::signal::SigSet;
 
 use super::{Config, First, Outcome, Stdio, power, root};
 use crate::block::{self, ubd::Ubd};
-use crate::sched::{self, SchedAttr};
-use crate::signal::{SigAltStackState, SigHand};
+use crate::sched;
+use crate::signal::SigHand;
 use crate::task::{self, Cred, Process, Task, TaskParts, current, pid, run::user_task};
 use crate::tty::{Tty, console::Console, stdio};
 use crate::vfs::{File, FilesStruct, FsStruct, Path};
@@ -239,18 +238,8 @@ fn new_process(parent: Option<&Arc<Task>>, fs: Arc<FsStruct>, comm: &[u8]) -> Re
     let tid = pid::tasklist().alloc()?;
     let process = Process::new(tid, Arc::new(SigHand::new()), default_rlimits());
     let task = Task::new(TaskParts {
-        tid,
-        process: process.clone(),
-        mm: None,
         files: Some(Arc::new(FilesStruct::default())),
-        fs,
-        cred: Arc::new(Cred::root()),
-        comm: comm.to_vec(),
-        attr: SchedAttr::default(),
-        vruntime: 0,
-        blocked: SigSet::default(),
-        altstack: SigAltStackState::default(),
-        user: None,
+        ..TaskParts::kernel(tid, process.clone(), fs, comm)
     });
     let mut list = pid::tasklist();
     task.charge_user();

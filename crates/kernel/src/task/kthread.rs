@@ -9,11 +9,11 @@ use std::sync::{Arc, LazyLock};
 
 use abi::Result;
 use abi::errno::{EAGAIN, ETIMEDOUT};
-use abi::signal::{SIG_IGN, SIGCHLD, SigSet};
+use abi::signal::{SIG_IGN, SIGCHLD};
 
-use super::{Cred, FIRST_FS, Process, Task, TaskParts, exit, pid, rlimit};
-use crate::sched::{self, SchedAttr};
-use crate::signal::{SigAltStackState, SigHand};
+use super::{FIRST_FS, Process, Task, TaskParts, exit, pid, rlimit};
+use crate::sched;
+use crate::signal::SigHand;
 use crate::sync::{Interruptible, Mutex, Sleep, WaitQueue, wait_until};
 
 /// The parent of all kernel threads, made with the first of them.
@@ -80,20 +80,7 @@ fn new_task(parent: Option<&Arc<Process>>, name: &str) -> Result<Arc<Task>> {
     let tid = pid::tasklist().alloc()?;
     let process = Process::new(tid, Arc::new(SigHand::new()), rlimit::initial(u64::MAX));
     process.kthread.store(true, Ordering::SeqCst);
-    let task = Task::new(TaskParts {
-        tid,
-        process: process.clone(),
-        mm: None,
-        files: None,
-        fs,
-        cred: Arc::new(Cred::root()),
-        comm: name.as_bytes()[..name.len().min(15)].to_vec(),
-        attr: SchedAttr::default(),
-        vruntime: 0,
-        blocked: SigSet::default(),
-        altstack: SigAltStackState::default(),
-        user: None,
-    });
+    let task = Task::new(TaskParts::kernel(tid, process.clone(), fs, &name.as_bytes()[..name.len().min(15)]));
     let mut list = pid::tasklist();
     task.charge_user();
     process.threads.lock().push(task.clone());

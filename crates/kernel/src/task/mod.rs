@@ -184,6 +184,26 @@ pub struct TaskParts {
     pub user: Option<StubThread>,
 }
 
+impl TaskParts {
+    /// A task of root's that has no program: no memory, no stub, no open files.
+    pub fn kernel(tid: i32, process: Arc<Process>, fs: Arc<FsStruct>, comm: &[u8]) -> TaskParts {
+        TaskParts {
+            tid,
+            process,
+            mm: None,
+            files: None,
+            fs,
+            cred: Arc::new(Cred::root()),
+            comm: comm.to_vec(),
+            attr: SchedAttr::default(),
+            vruntime: 0,
+            blocked: SigSet::default(),
+            altstack: SigAltStackState::default(),
+            user: None,
+        }
+    }
+}
+
 impl Task {
     /// A task that nobody runs yet; [`crate::sched::spawn_kernel_task`] gives it a body.
     pub fn new(parts: TaskParts) -> Arc<Task> {

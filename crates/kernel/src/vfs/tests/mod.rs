@@ -18,8 +18,7 @@ use super::namei::{LookupFlags, Walk, d_path, lookup_parent, path_at};
 use super::open::filp_open;
 use super::read_write::{do_read, do_write};
 use super::*;
-use crate::sched::SchedAttr;
-use crate::signal::{SigAltStackState, SigHand};
+use crate::signal::SigHand;
 use crate::task::{Cred, Process, Task, TaskParts, current, set_current};
 
 /// Makes this thread a task of root whose root directory is a fresh file system.
@@ -31,18 +30,8 @@ fn begin() {
     let fs = FsStruct::new(MountNamespace::new(&mnt), &mnt);
     let files = Arc::new(FilesStruct::default());
     set_current(Some(Task::new(TaskParts {
-        tid: 1,
-        process: Process::new(1, Arc::new(SigHand::new()), [unlimited; 16]),
-        mm: None,
         files: Some(files),
-        fs,
-        cred: Arc::new(Cred::root()),
-        comm: b"test".to_vec(),
-        attr: SchedAttr::default(),
-        vruntime: 0,
-        blocked: Default::default(),
-        altstack: SigAltStackState::default(),
-        user: None,
+        ..TaskParts::kernel(1, Process::new(1, Arc::new(SigHand::new()), [unlimited; 16]), fs, b"test")
     })));
     current().fs().set_umask(0o022);
 }
