@@ -11,8 +11,8 @@ use abi::errno::*;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::*};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// A stub process.
 pub(super) struct Process {
@@ -21,6 +21,10 @@ pub(super) struct Process {
     alive: RwLock<bool>,
     dead: AtomicBool,
     killed: AtomicBool,
+    /// What was wrong with it first, if anything.
+    blame: OnceLock<&'static str>,
+    /// The signal that it ended by, or minus its exit status and one; 0 before that.
+    end: AtomicI32,
     /// Where kernel threads may wait for this process.
     windows: Mutex<Vec<Weak<Mapping>>>,
 }
@@ -67,6 +71,24 @@ impl Process {
         Some((words.next() == Some("S"), words.nth(10)?.parse().ok()?))
     }
 
+    /// Notes what is wrong with it, unless something was before.
+    pub(super) fn blame(&self, why: &'static str) {
+        let _ = self.blame.set(why);
+    }
+
+    /// What became of it, for the log.
+    pub(super) fn fate(&self) -> String {
+        let end = match self.end.load(Relaxed) {
+            0 => "has not ended".to_owned(),
+            signal if signal > 0 => format!("ended by signal {signal}"),
+            status => format!("ended with status {}", -1 - status),
+        };
+        match self.blame.get() {
+            Some(why) => format!("{why}, {end}"),
+            None => end,
+        }
+    }
+
     /// Whoever waits on this window learns of the process's death.
     pub(super) fn watch(&self, window: &Arc<Mapping>) {
         let mut windows = self.windows.lock();
@@ -104,6 +126,8 @@ pub(super) fn adopt(pid: i32, window: &Arc<Mapping>, base: u64, nonce: u64) -> R
         alive: RwLock::new(true),
         dead: AtomicBool::new(false),
         killed: AtomicBool::new(false),
+        blame: OnceLock::new(),
+        end: AtomicI32::new(0),
         windows: Mutex::new(Vec::new()),
     });
     process.watch(window);
@@ -175,6 +199,12 @@ fn reap(pid: i32) {
         // SAFETY: `info` is writable; the child is a zombie, so this does not block.
         unsafe {
             libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, libc::WEXITED | WNOTHREAD);
+        }
+        if let Some(process) = &process {
+            // SAFETY: waitid has filled in a child's siginfo.
+            let status = unsafe { info.si_status() };
+            let exited = info.si_code == libc::CLD_EXITED;
+            process.end.store(if exited { -1 - status } else { status }, Relaxed);
         }
         if let Some(alive) = &mut alive {
             **alive = false;

@@ -151,7 +151,7 @@ impl StubThread {
     }
 
     fn nonsense(&self) -> Event {
-        self.lost();
+        self.lost("handed over nonsense");
         Event::Dead
     }
 
@@ -167,7 +167,7 @@ impl StubThread {
                 (None, Wait::Until(deadline)) => Some(deadline),
                 (None, Wait::Interrupt) => {
                     if self.space.process.signal_thread(self.tid, PREEMPT).is_err() {
-                        self.lost();
+                        self.lost("has no such thread");
                         return None;
                     }
                     let now = clock::monotonic();
@@ -183,7 +183,7 @@ impl StubThread {
                 Woke::Late if let Some(at) = interrupted_at => {
                     let now = clock::monotonic();
                     if now >= at + PREEMPT_NS || progress.busy(&self.space.process, self.tid) {
-                        self.lost();
+                        self.lost("did not stop when told to");
                         return None;
                     }
                     look_at = now + LOOK_NS;

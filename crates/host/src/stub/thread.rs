@@ -250,6 +250,7 @@ impl StubThread {
     fn finish_emptying(&mut self) -> Result<(), Failure> {
         if core::mem::take(&mut self.emptying) {
             self.result(0)?;
+            self.fpstate = self.mapping.get().fpstate.load(Relaxed);
         }
         Ok(())
     }
@@ -322,13 +323,19 @@ impl StubThread {
         if fds.is_empty() {
             return Ok(());
         }
-        sys::send_fds(&self.space.socket, &[0], fds).map_err(|_| self.lost())
+        sys::send_fds(&self.space.socket, &[0], fds).map_err(|_| self.lost("took no descriptors"))
     }
 
     /// The stub makes no sense or is gone: kills the process.
-    pub(super) fn lost(&self) -> Failure {
+    pub(super) fn lost(&self, why: &'static str) -> Failure {
+        self.space.process.blame(why);
         self.space.kill();
         Failure::Dead
+    }
+
+    /// After [`Event::Dead`](super::Event::Dead): what became of the stub, for the log.
+    pub fn fate(&self) -> String {
+        self.space.process.fate()
     }
 
     /// Has the stub carry out a command other than to resume; its result. `done` operations came before those staged.
@@ -347,7 +354,7 @@ impl StubThread {
         let answered = answered(&self.space.process, &self.mapping, self.tid, self.spin);
         self.hush();
         if !answered {
-            return Err(self.lost());
+            return Err(self.lost("was lost during an order"));
         }
         let window = self.mapping.get();
         window.op_count.store(0, Relaxed);
@@ -358,7 +365,7 @@ impl StubThread {
                 self.deferred.clear();
                 Err(self.op_failure(done))
             }
-            _ => Err(self.lost()),
+            _ => Err(self.lost("answered an order with nonsense")),
         }
     }
 
@@ -619,7 +626,11 @@ pub(super) fn answered(process: &Process, mapping: &Mapping, tid: i32, spin: boo
         match mapping.wait(None, spin, Some(now + STALL_NS), &|| process.is_dead()) {
             Woke::Turn => return true,
             Woke::Late if now < end && progress.stalled(process, tid) < 2 => {}
-            _ => return false,
+            Woke::Dead => return false,
+            _ => {
+                process.blame("did not carry out an order");
+                return false;
+            }
         }
     }
 }

@@ -109,6 +109,9 @@ impl StubThread {
         window.command.store(command::RESET, Relaxed);
         self.regs = Regs::initial();
         self.argument = (0, 0);
+        self.light = false;
+        self.record = 0;
+        window.answers.store(0, Relaxed);
         self.emptying = true;
         self.mapping.release(spin && self.spin);
     }

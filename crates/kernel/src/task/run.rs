@@ -51,7 +51,8 @@ fn user_loop(task: &Arc<Task>) {
             }
             Event::Dead => {
                 if !task.fatal_signal_pending() {
-                    crate::pr_warn!("{}[{}]: stub is gone", task.comm().escape_ascii(), task.tid());
+                    let fate = task.with_stub(|stub| stub.fate()).unwrap_or_default();
+                    crate::pr_warn!("{}[{}]: stub is gone: {fate}", task.comm().escape_ascii(), task.tid());
                 }
                 exit::kill_process(task, abi::signal::SIGKILL);
             }
