@@ -11,8 +11,8 @@ use abi::errno::*;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// A stub process.
 pub(super) struct Process {
@@ -21,6 +21,8 @@ pub(super) struct Process {
     alive: RwLock<bool>,
     dead: AtomicBool,
     killed: AtomicBool,
+    /// Why it was given up.
+    obituary: OnceLock<String>,
     /// Where kernel threads may wait for this process.
     windows: Mutex<Vec<Weak<Mapping>>>,
 }
@@ -46,6 +48,27 @@ impl Process {
             // SAFETY: no memory is passed.
             self.with_pid(|pid| unsafe { libc::kill(pid, libc::SIGKILL) });
         }
+    }
+
+    /// Kills it for what one of its threads does or does not do; `window` is that thread's.
+    pub(super) fn give_up(&self, why: &str, window: &Window) {
+        let word = |word: &AtomicU32| word.load(Relaxed);
+        self.obituary.get_or_init(|| {
+            format!(
+                "{why} (turn {}, stub waits {}, kernel waits {}, spin {:#x}, command {}, event {})",
+                word(&window.turn),
+                word(&window.stub_waits),
+                word(&window.kernel_waits),
+                word(&window.spin),
+                word(&window.command),
+                word(&window.event)
+            )
+        });
+        self.kill();
+    }
+
+    pub(super) fn obituary(&self) -> Option<&str> {
+        self.obituary.get().map(String::as_str)
     }
 
     /// Sends `signal` (0: none) to a thread; ESRCH if it is not one of this process.
@@ -104,6 +127,7 @@ pub(super) fn adopt(pid: i32, window: &Arc<Mapping>, base: u64, nonce: u64) -> R
         alive: RwLock::new(true),
         dead: AtomicBool::new(false),
         killed: AtomicBool::new(false),
+        obituary: OnceLock::new(),
         windows: Mutex::new(Vec::new()),
     });
     process.watch(window);
