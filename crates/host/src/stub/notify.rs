@@ -88,6 +88,12 @@ impl Drop for Ordered {
     }
 }
 
+/// Whether the notary waits for requests, and has none that it only lacks a core to answer.
+pub(super) fn is_idle() -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", NOTARY.load(Relaxed)));
+    stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|words| words.starts_with('S')))
+}
+
 /// Answers whoever asks, for ever. Returns only if the host does not let it.
 pub(super) fn answer_forever() {
     let Some(listener) = LISTENER.get() else { return };

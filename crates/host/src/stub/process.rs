@@ -11,7 +11,7 @@ use abi::errno::*;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// A stub process.
@@ -21,10 +21,8 @@ pub(super) struct Process {
     alive: RwLock<bool>,
     dead: AtomicBool,
     killed: AtomicBool,
-    /// What was wrong with it first, if anything.
-    blame: OnceLock<&'static str>,
-    /// The signal that it ended by, or minus its exit status and one; 0 before that.
-    end: AtomicI32,
+    /// Why it was given up.
+    obituary: OnceLock<String>,
     /// Where kernel threads may wait for this process.
     windows: Mutex<Vec<Weak<Mapping>>>,
 }
@@ -52,6 +50,27 @@ impl Process {
         }
     }
 
+    /// Kills it for what one of its threads does or does not do; `window` is that thread's.
+    pub(super) fn give_up(&self, why: &str, window: &Window) {
+        let word = |word: &AtomicU32| word.load(Relaxed);
+        self.obituary.get_or_init(|| {
+            format!(
+                "{why} (turn {}, stub waits {}, kernel waits {}, spin {:#x}, command {}, event {})",
+                word(&window.turn),
+                word(&window.stub_waits),
+                word(&window.kernel_waits),
+                word(&window.spin),
+                word(&window.command),
+                word(&window.event)
+            )
+        });
+        self.kill();
+    }
+
+    pub(super) fn obituary(&self) -> Option<&str> {
+        self.obituary.get().map(String::as_str)
+    }
+
     /// Sends `signal` (0: none) to a thread; ESRCH if it is not one of this process.
     pub(super) fn signal_thread(&self, tid: i32, signal: i32) -> Result<()> {
         let sent = self.with_pid(|pid| {
@@ -69,24 +88,6 @@ impl Process {
         // A name with parentheses is no trouble: the state follows the last one, and utime is the twelfth word from there.
         let mut words = stat.rsplit(") ").next()?.split(' ');
         Some((words.next() == Some("S"), words.nth(10)?.parse().ok()?))
-    }
-
-    /// Notes what is wrong with it, unless something was before.
-    pub(super) fn blame(&self, why: &'static str) {
-        let _ = self.blame.set(why);
-    }
-
-    /// What became of it, for the log.
-    pub(super) fn fate(&self) -> String {
-        let end = match self.end.load(Relaxed) {
-            0 => "has not ended".to_owned(),
-            signal if signal > 0 => format!("ended by signal {signal}"),
-            status => format!("ended with status {}", -1 - status),
-        };
-        match self.blame.get() {
-            Some(why) => format!("{why}, {end}"),
-            None => end,
-        }
     }
 
     /// Whoever waits on this window learns of the process's death.
@@ -126,8 +127,7 @@ pub(super) fn adopt(pid: i32, window: &Arc<Mapping>, base: u64, nonce: u64) -> R
         alive: RwLock::new(true),
         dead: AtomicBool::new(false),
         killed: AtomicBool::new(false),
-        blame: OnceLock::new(),
-        end: AtomicI32::new(0),
+        obituary: OnceLock::new(),
         windows: Mutex::new(Vec::new()),
     });
     process.watch(window);
@@ -199,12 +199,6 @@ fn reap(pid: i32) {
         // SAFETY: `info` is writable; the child is a zombie, so this does not block.
         unsafe {
             libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, libc::WEXITED | WNOTHREAD);
-        }
-        if let Some(process) = &process {
-            // SAFETY: waitid has filled in a child's siginfo.
-            let status = unsafe { info.si_status() };
-            let exited = info.si_code == libc::CLD_EXITED;
-            process.end.store(if exited { -1 - status } else { status }, Relaxed);
         }
         if let Some(alive) = &mut alive {
             **alive = false;

@@ -5,8 +5,9 @@
 
 use super::abi::*;
 use super::fp;
+use super::progress::answered;
 use super::space::Parked;
-use super::thread::{Failure, StubThread, answered, errno_of, introduce};
+use super::thread::{Failure, StubThread, errno_of, introduce};
 use abi::Result;
 use abi::errno::*;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -55,11 +56,11 @@ impl StubThread {
         // The other runs on this one's core first.
         self.mapping.release_giving_way(self.spin);
         self.result(0).map_err(errno_of)?;
-        if !answered(&self.space.process, &parked.mapping, parked.tid, self.spin) {
-            self.space.kill();
-            return Err(ESRCH);
+        if answered(&self.space.process, &parked.mapping, parked.tid, self.spin) {
+            Ok(())
+        } else {
+            Err(ESRCH)
         }
-        Ok(())
     }
 
     /// Keeps the stacks of ended threads out of children, if there are many: the host would copy each at every fork.

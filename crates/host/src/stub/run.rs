@@ -2,9 +2,10 @@
 
 use super::abi::*;
 use super::count;
+use super::progress::{LOOK_NS, Progress};
 use super::regs::{ERR, Regs, TRAPNO};
 use super::space::Usage;
-use super::thread::{Failure, Progress, StubThread};
+use super::thread::{Failure, StubThread};
 use super::window::Woke;
 use super::{Event, Fault, SyscallAbi, TASK_SIZE, Wait};
 use crate::bpf::ARCH_X86_64;
@@ -12,10 +13,6 @@ use crate::cpu::Cpu;
 use crate::{clock, place};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// How long a guest that was told to stop may take before its process counts as lost, ns.
-const PREEMPT_NS: u64 = 2_000_000_000;
-/// How often to look whether it computes instead.
-const LOOK_NS: u64 = 50_000_000;
 const ARCH_I386: u32 = 0x4000_0003;
 /// System calls by which a program leaves its memory.
 const LAST_CALLS: [libc::c_long; 4] =
@@ -151,44 +148,41 @@ impl StubThread {
     }
 
     fn nonsense(&self) -> Event {
-        self.lost("handed over nonsense");
+        self.lost("what it says makes no sense");
         Event::Dead
     }
 
     /// Waits for the stub, asking `tick` as it goes: whether the guest was told to stop. None if the stub is lost.
     fn attend(&mut self, cpu: &Cpu, mut wait: Wait, tick: &mut dyn FnMut() -> Wait) -> Option<bool> {
-        let mut interrupted_at = None;
-        let mut progress = Progress::default();
+        let mut told = None;
         let mut look_at = 0;
         loop {
-            let deadline = match (interrupted_at, wait) {
+            let deadline = match (&told, wait) {
                 (Some(_), _) => Some(look_at),
                 (None, Wait::Forever) => None,
                 (None, Wait::Until(deadline)) => Some(deadline),
                 (None, Wait::Interrupt) => {
                     if self.space.process.signal_thread(self.tid, PREEMPT).is_err() {
-                        self.lost("has no such thread");
+                        self.lost("the host has killed its thread");
                         return None;
                     }
-                    let now = clock::monotonic();
-                    interrupted_at = Some(now);
-                    look_at = now + LOOK_NS;
+                    told = Some(Progress::default());
+                    look_at = clock::monotonic() + LOOK_NS;
                     continue;
                 }
             };
             let space = &self.space;
             match self.mapping.wait(Some(cpu), self.spin, deadline, &|| space.is_dead()) {
-                Woke::Turn => return Some(interrupted_at.is_some()),
+                Woke::Turn => return Some(told.is_some()),
                 Woke::Dead => return None,
-                Woke::Late if let Some(at) = interrupted_at => {
-                    let now = clock::monotonic();
-                    if now >= at + PREEMPT_NS || progress.busy(&self.space.process, self.tid) {
-                        self.lost("did not stop when told to");
+                Woke::Late if let Some(progress) = &mut told => {
+                    if let Err(why) = progress.look(&self.space.process, self.tid) {
+                        self.lost(why);
                         return None;
                     }
-                    look_at = now + LOOK_NS;
+                    look_at = clock::monotonic() + LOOK_NS;
                 }
-                Woke::Kicked if interrupted_at.is_some() => {}
+                Woke::Kicked if told.is_some() => {}
                 Woke::Late | Woke::Kicked => wait = tick(),
             }
         }

@@ -3,7 +3,7 @@
 use super::TASK_SIZE;
 use super::abi::{DATA_LEN, SLOT_COUNT, command, turn};
 use super::process::{self, Process, copy_from, copy_to};
-use super::thread::answered;
+use super::progress::answered;
 use super::window::Mapping;
 use abi::Result;
 use abi::errno::*;
@@ -428,6 +428,11 @@ impl AddressSpace {
         self.process.is_dead()
     }
 
+    /// Why the host process was given up, if the kernel did that.
+    pub fn obituary(&self) -> Option<&str> {
+        self.process.obituary()
+    }
+
     /// The host process id.
     pub fn host_pid(&self) -> i32 {
         self.process.pid
@@ -447,7 +452,6 @@ impl Copier {
         }
         self.mapping.release(false);
         if !answered(process, &self.mapping, self.tid, false) {
-            process.kill();
             return 0;
         }
         window.ret.load(Relaxed).min(len as u64) as usize

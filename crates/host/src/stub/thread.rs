@@ -4,7 +4,8 @@ use super::TASK_SIZE;
 use super::abi::*;
 use super::notify::{Order, Ordered};
 use super::op::{Descriptors, MemOp};
-use super::process::{self, PROCESS_VM, Process};
+use super::process::{self, PROCESS_VM};
+use super::progress::{LOOK_NS, LOOKS, answered};
 use super::regs::Regs;
 use super::space::{AddressSpace, Parked, ThreadEnd, Usage};
 use super::undertaker;
@@ -18,14 +19,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// How long an order that involves no guest code may take before the stub counts as lost, ns.
-const ORDER_NS: u64 = 30_000_000_000;
-
-/// How often to look whether a thread that was given an order is still at it, ns.
-const STALL_NS: u64 = 200_000_000;
-/// How long a thread that was given an order may compute, in clock ticks (10 ms): what takes long is done by the host's
-/// kernel.
-const BUSY_TICKS: u64 = 15;
 /// How long to sleep at a time for a child that may have died unseen, ns.
 const ORPHAN_NS: u64 = 10_000_000;
 
@@ -323,19 +316,14 @@ impl StubThread {
         if fds.is_empty() {
             return Ok(());
         }
-        sys::send_fds(&self.space.socket, &[0], fds).map_err(|_| self.lost("took no descriptors"))
+        sys::send_fds(&self.space.socket, &[0], fds)
+            .map_err(|errno| self.lost(&format!("it takes no descriptors: {errno}")))
     }
 
     /// The stub makes no sense or is gone: kills the process.
-    pub(super) fn lost(&self, why: &'static str) -> Failure {
-        self.space.process.blame(why);
-        self.space.kill();
+    pub(super) fn lost(&self, why: &str) -> Failure {
+        self.space.process.give_up(why, self.mapping.get());
         Failure::Dead
-    }
-
-    /// After [`Event::Dead`](super::Event::Dead): what became of the stub, for the log.
-    pub fn fate(&self) -> String {
-        self.space.process.fate()
     }
 
     /// Has the stub carry out a command other than to resume; its result. `done` operations came before those staged.
@@ -354,7 +342,7 @@ impl StubThread {
         let answered = answered(&self.space.process, &self.mapping, self.tid, self.spin);
         self.hush();
         if !answered {
-            return Err(self.lost("was lost during an order"));
+            return Err(Failure::Dead);
         }
         let window = self.mapping.get();
         window.op_count.store(0, Relaxed);
@@ -365,7 +353,7 @@ impl StubThread {
                 self.deferred.clear();
                 Err(self.op_failure(done))
             }
-            _ => Err(self.lost("answered an order with nonsense")),
+            _ => Err(self.lost("its answer makes no sense")),
         }
     }
 
@@ -406,21 +394,22 @@ impl StubThread {
         let failed = || parent.has_turn() && (parent.get().ret.load(Relaxed) as i64) <= 0;
         let _ = mapping.wait(None, self.spin, Some(clock::monotonic() + ORPHAN_NS), &failed);
         let pid = self.finish_clone(ordered)?;
-        let start = clock::monotonic();
+        let (mut looks, most) = (0, u64::from(LOOKS) * LOOK_NS / ORPHAN_NS);
         loop {
             // Nobody watches over a process that is not adopted yet, so this looks now and then.
             let deadline = clock::monotonic() + ORPHAN_NS;
             match mapping.wait(None, self.spin, Some(deadline), &|| false) {
                 Woke::Turn => break,
-                Woke::Late if deadline < start + ORDER_NS && !process::has_exited(pid) => {}
+                Woke::Late if looks < most && !process::has_exited(pid) => looks += 1,
                 _ => {
-                    self.space.kill();
+                    self.lost("its child does not answer");
                     return Err(ESRCH);
                 }
             }
         }
         let base = SLOTS + u64::from(self.slot) * SLOT_LEN;
-        let process = process::adopt(pid, &mapping, base, nonce).inspect_err(|_| self.space.kill())?;
+        let process = process::adopt(pid, &mapping, base, nonce)
+            .map_err(|_| errno_of(self.lost("its child is not what was ordered")))?;
         self.newborn.push(mapping.clone());
         let space = AddressSpace::new(process, socket, self.slot);
         let mut child = StubThread {
@@ -524,8 +513,11 @@ impl StubThread {
         let ordered = self.start_clone(THREAD_FLAGS, Some(slot))?;
         let tid = self.finish_clone(ordered)?;
         let process = &self.space.process;
-        if process.signal_thread(tid, 0).is_err() || !answered(process, &mapping, tid, self.spin) {
-            self.space.kill();
+        if process.signal_thread(tid, 0).is_err() {
+            self.lost("its thread is not what was ordered");
+            return Err(ESRCH);
+        }
+        if !answered(process, &mapping, tid, self.spin) {
             return Err(ESRCH);
         }
         Ok((mapping, tid))
@@ -552,30 +544,6 @@ impl StubThread {
             Ok(error) if error < 0 => Err(Errno::from_raw(-error)),
             _ => Err(EIO),
         }
-    }
-}
-
-/// What a thread that was given an order is seen doing.
-#[derive(Default)]
-pub(super) struct Progress {
-    asleep: u32,
-    /// Its ticks when it was first looked at.
-    ticks: Option<u64>,
-}
-
-impl Progress {
-    /// Whether it has computed for long since it was first looked at, or is gone.
-    pub(super) fn busy(&mut self, process: &Process, tid: i32) -> bool {
-        self.stalled(process, tid) == u32::MAX
-    }
-
-    /// Looks once more: how many times in a row it was found asleep, which nothing it could be ordered makes it for long.
-    /// As many as there are if it computes, or is gone.
-    fn stalled(&mut self, process: &Process, tid: i32) -> u32 {
-        let Some((asleep, ticks)) = process.activity(tid) else { return u32::MAX };
-        self.asleep = if asleep { self.asleep + 1 } else { 0 };
-        let before = *self.ticks.get_or_insert(ticks);
-        if ticks.saturating_sub(before) >= BUSY_TICKS { u32::MAX } else { self.asleep }
     }
 }
 
@@ -612,25 +580,6 @@ impl Birth {
         if let Ok(birth) = Birth::new() {
             let unused = NEXT_BIRTH.lock().replace(birth);
             drop(unused);
-        }
-    }
-}
-
-/// Waits until a thread that was given an order hands back. False if it is lost: dead, late, asleep, or busy with
-/// something else.
-pub(super) fn answered(process: &Process, mapping: &Mapping, tid: i32, spin: bool) -> bool {
-    let end = clock::monotonic() + ORDER_NS;
-    let mut progress = Progress::default();
-    loop {
-        let now = clock::monotonic();
-        match mapping.wait(None, spin, Some(now + STALL_NS), &|| process.is_dead()) {
-            Woke::Turn => return true,
-            Woke::Late if now < end && progress.stalled(process, tid) < 2 => {}
-            Woke::Dead => return false,
-            _ => {
-                process.blame("did not carry out an order");
-                return false;
-            }
         }
     }
 }

@@ -51,8 +51,10 @@ fn user_loop(task: &Arc<Task>) {
             }
             Event::Dead => {
                 if !task.fatal_signal_pending() {
-                    let fate = task.with_stub(|stub| stub.fate()).unwrap_or_default();
-                    crate::pr_warn!("{}[{}]: stub is gone: {fate}", task.comm().escape_ascii(), task.tid());
+                    let mm = task.mm();
+                    let why =
+                        mm.as_ref().ok().and_then(|mm| mm.space.obituary()).unwrap_or("killed by the host");
+                    crate::pr_warn!("{}[{}]: stub is gone: {why}", task.comm().escape_ascii(), task.tid());
                 }
                 exit::kill_process(task, abi::signal::SIGKILL);
             }

@@ -1,0 +1,66 @@
+//! Whether a host thread that has the turn still means to give it back.
+//!
+//! Time alone doesn't tell: on a busy host a thread may wait long for a core, and a host that is itself a virtual machine
+//! may stop for seconds, with a clock that goes on. So this looks, and looks again, at what the host says of the thread. One that computes on when it is told to stop, or that sleeps where nothing that
+//! it may have been told makes it sleep, has been taken over by its guest, and its process is given up.
+
+use super::notify;
+use super::process::Process;
+use super::window::{Mapping, Woke};
+use crate::clock;
+
+/// How often to look, ns.
+pub(super) const LOOK_NS: u64 = 100_000_000;
+/// How many looks a thread may take in any case.
+pub(super) const LOOKS: u32 = 300;
+/// How long it may compute, in clock ticks (10 ms): what takes long is done by the host's kernel.
+const BUSY_TICKS: u64 = 15;
+/// How many looks in a row may find it asleep.
+const ASLEEP: u32 = 2;
+
+/// What a thread is seen doing.
+#[derive(Default)]
+pub(super) struct Progress {
+    looks: u32,
+    asleep: u32,
+    /// Its ticks when it was first looked at.
+    ticks: Option<u64>,
+}
+
+impl Progress {
+    /// Looks once more. An error says why the thread is lost.
+    pub(super) fn look(&mut self, process: &Process, tid: i32) -> Result<(), &'static str> {
+        let Some((asleep, ticks)) = process.activity(tid) else { return Err("the host has killed it") };
+        self.looks += 1;
+        // Who clones sleeps until the notary answers, which may not have got a core yet.
+        self.asleep = if asleep && notify::is_idle() { self.asleep + 1 } else { 0 };
+        let before = *self.ticks.get_or_insert(ticks);
+        if ticks.saturating_sub(before) >= BUSY_TICKS {
+            Err("it computes on")
+        } else if self.asleep > ASLEEP {
+            Err("it sleeps")
+        } else if self.looks > LOOKS {
+            Err("it does not answer")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Waits until a thread that was given an order hands back. False if it is lost, and its process then given up.
+pub(super) fn answered(process: &Process, mapping: &Mapping, tid: i32, spin: bool) -> bool {
+    let mut progress = Progress::default();
+    loop {
+        let late = Some(clock::monotonic() + LOOK_NS);
+        let why = match mapping.wait(None, spin, late, &|| process.is_dead()) {
+            Woke::Turn => return true,
+            Woke::Late => match progress.look(process, tid) {
+                Ok(()) => continue,
+                Err(why) => why,
+            },
+            Woke::Kicked | Woke::Dead => "the host has killed it",
+        };
+        process.give_up(why, mapping.get());
+        return false;
+    }
+}
