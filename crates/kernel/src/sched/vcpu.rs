@@ -240,7 +240,8 @@ impl Vcpu {
                 task.put_fiber(fiber);
                 if task.sched.switch_out() {
                     task.sched.nivcsw.fetch_add(1, Ordering::Relaxed);
-                    self.push(task);
+                    // Here, unless it may not run here any more.
+                    enqueue(task);
                 } else {
                     task.sched.nvcsw.fetch_add(1, Ordering::Relaxed);
                 }
@@ -330,6 +331,13 @@ fn active() -> u64 {
     let of =
         |v: &Arc<Vcpu>| v.queued.load(Ordering::Relaxed) as u64 + u64::from(!v.idle.load(Ordering::Relaxed));
     vcpus().iter().map(of).sum()
+}
+
+/// Calls every idle vCPU: what is queued may run elsewhere than before.
+pub(super) fn call_all() {
+    for vcpu in vcpus().iter().filter(|v| v.idle.load(Ordering::SeqCst)) {
+        vcpu.kick();
+    }
 }
 
 /// Calls one idle vCPU to steal queued work, if there is one.
