@@ -91,6 +91,25 @@ fn return_large_blocks() {
     }
 }
 
+/// The host's memory, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostMemory {
+    /// All of it.
+    pub total: u64,
+    /// What can be had without swapping.
+    pub available: u64,
+}
+
+/// What /proc/meminfo says of the host. None where it can't be read.
+pub fn memory() -> Option<HostMemory> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some(HostMemory { total: field("MemTotal:")?, available: field("MemAvailable:")? })
+}
+
 /// Gives memory that the heap has freed back to the host.
 pub fn trim_heap() {
     // SAFETY: malloc_trim has no preconditions.

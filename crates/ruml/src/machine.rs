@@ -13,11 +13,7 @@ pub const EXIT_RUML: u8 = 125;
 
 /// Half of the host's memory: guest memory is only taken as it is used.
 pub fn default_memory() -> u64 {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo
-        .lines()
-        .find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    total.map_or(512 << 20, |kib| (kib << 10) / 2)
+    host::machine::memory().map_or(512 << 20, |memory| memory.total / 2)
 }
 
 /// A vCPU for each host core that ruml may use.

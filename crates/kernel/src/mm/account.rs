@@ -162,7 +162,7 @@ pub fn admit(space: bool) -> Result<()> {
             return Ok(());
         }
         oom::pressure(host::clock::monotonic());
-        look_for_room(tries % 4 == 3);
+        look_for_room(tries % 4 == 3, limit.saturating_sub(cost));
         if fits() {
             continue;
         }
@@ -180,20 +180,22 @@ pub fn admit(space: bool) -> Result<()> {
     Err(ENOMEM)
 }
 
-/// Looks anew for those who would fork, however busy the OOM killer was lately. With many processes that takes long, and
-/// there are many then who ask: it takes an eighth of the time at most.
-fn look_for_room(exactly: bool) {
+/// Looks anew for those who would fork, however busy the OOM killer was lately, and has caches and the heap give back what
+/// is more than `limit`: that may be too little to trouble the OOM killer. With many processes that takes long, and there
+/// are many then who ask: it takes an eighth of the time at most.
+fn look_for_room(exactly: bool, limit: u64) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let began = host::clock::monotonic();
     let due = NEXT.load(Ordering::Relaxed);
     if began < due || NEXT.compare_exchange(due, u64::MAX, Ordering::Relaxed, Ordering::Relaxed).is_err() {
         return;
     }
-    if exactly {
-        verify()
-    } else {
-        measure()
-    };
+    let look = || if exactly { verify() } else { measure() };
+    let used = look().total();
+    if used > limit {
+        oom::shrink_caches(used - limit);
+        look();
+    }
     let now = host::clock::monotonic();
     NEXT.store(now + now.saturating_sub(began) * 8, Ordering::Relaxed);
 }

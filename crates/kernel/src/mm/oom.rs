@@ -10,6 +10,8 @@
 //! memory. Its stub dies at once, as Linux's reaper does it: the memory is back before the program has had its turn to
 //! exit. If that isn't enough, more die in the same step.
 //!
+//! A host that is itself short of memory gets caches back, whatever `mem=` says: many machines share it.
+//!
 //! The bound: the host's loss is at most `mem=`, plus what two vCPUs touch between two looks, plus what the machine needs
 //! at rest (docs/performance.md has the figures, the hostile tests assert it).
 
@@ -39,6 +41,10 @@ const VICTIM_TIME: u64 = 100_000_000;
 const STORM: u64 = 8;
 /// Of this many parts of the memory, one is left free by reclaim.
 const RESERVE: u64 = 64;
+/// Bytes in caches from which on the host's need of them is looked at.
+const CACHE_WORTH: u64 = 16 << 20;
+/// Of this many parts of the host's memory, caches leave one to others.
+const HOST_RESERVE: u64 = 16;
 /// oom_score_adj of a process that is never chosen.
 const OOM_SCORE_ADJ_MIN: i32 = -1000;
 
@@ -115,33 +121,60 @@ pub fn next_check() -> u64 {
 /// held.
 pub fn pressure(now: u64) {
     let total = overcommit::total();
-    if look(now).is_some_and(|used| used > total - total / RESERVE) {
+    let Some(used) = look(now) else { return };
+    if used > total - total / RESERVE {
         let used = verified(now);
         if used > total - total / RESERVE {
             reclaim(used, total);
         }
+    } else {
+        let lack = host_lack();
+        if lack > 0 {
+            shrink_caches(lack);
+        }
     }
+}
+
+/// Bytes that the host lacks and that caches could give back.
+fn host_lack() -> u64 {
+    let held = cached();
+    // Not worth a look at the host's account.
+    if held < CACHE_WORTH {
+        return 0;
+    }
+    let Some(host) = host::machine::memory() else { return 0 };
+    (host.total / HOST_RESERVE).saturating_sub(host.available).min(held)
 }
 
 /// The same in the midst of a system call that goes on for long, where locks may be held that reclaim would need.
 pub fn pressure_in_call(now: u64) {
     let total = overcommit::total();
     let most = total - total / RESERVE;
-    if look(now).is_none_or(|used| used <= most) {
+    let Some(used) = look(now) else { return };
+    if used <= most {
+        let lack = host_lack();
+        if lack > 0 {
+            shrink_in_call(lack);
+        }
         return;
     }
     let used = verified(now);
     if used > most {
-        let some: Vec<_> = SHRINKERS.lock().iter().filter(|s| s.in_call).map(|s| s.shrink).collect();
-        for shrink in some {
-            shrink(used - most);
-        }
-        host::machine::trim_heap();
+        shrink_in_call(used - most);
         let used = verified(now);
         if used > total {
             kill(used, total);
         }
     }
+}
+
+/// Asks those caches that may be asked in the midst of a system call.
+fn shrink_in_call(wanted: u64) {
+    let some: Vec<_> = SHRINKERS.lock().iter().filter(|s| s.in_call).map(|s| s.shrink).collect();
+    for shrink in some {
+        shrink(wanted);
+    }
+    host::machine::trim_heap();
 }
 
 /// Bytes in use, exactly.
