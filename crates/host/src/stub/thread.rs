@@ -148,7 +148,8 @@ impl StubThread {
     pub(super) fn framed(&mut self) -> Result<()> {
         if self.light {
             let window = self.mapping.get();
-            (window.op_count.store(0, Relaxed), window.fd_count.store(0, Relaxed));
+            window.op_count.store(0, Relaxed);
+            window.fd_count.store(0, Relaxed);
             self.order(command::BATCH, 0).map_err(errno_of)?;
             self.fpstate = self.mapping.get().fpstate.load(Relaxed);
         }
