@@ -7,6 +7,7 @@
 
 pub mod block;
 pub mod boot;
+pub mod bpf;
 pub mod char;
 pub mod event;
 pub mod fs;
@@ -22,4 +23,5 @@ pub mod task;
 pub mod time;
 pub mod tty;
 pub mod uaccess;
+pub mod uevent;
 pub mod vfs;

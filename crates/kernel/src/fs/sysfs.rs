@@ -2,6 +2,10 @@
 //!
 //! A small part of Linux's, and only what is true here: what lscpu(1), nproc(1), language runtimes and installers ask
 //! for. Files are 4096 bytes long to stat(2), as on Linux, whatever they hold.
+//!
+//! Devices with their `uevent` files: `sysfs/device.rs`.
+
+pub mod device;
 
 use std::sync::{Arc, OnceLock};
 
@@ -164,7 +168,7 @@ fn kernel() -> Arc<Tree> {
             mm,
             attribute("address_bits", || 64),
             attribute("cpu_byteorder", || "little"),
-            attribute("uevent_seqnum", || 0),
+            attribute("uevent_seqnum", crate::uevent::seqnum),
             dir("debug", []),
             dir("security", []),
         ],
