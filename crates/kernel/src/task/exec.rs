@@ -23,7 +23,7 @@ use abi::prctl::PER_CLEAR_ON_SETID;
 use host::stub::{MemOp, Regs, StubThread};
 
 use super::stubs::{self, Spare};
-use super::{Task, current, exit};
+use super::{Task, current, dumpable, exit};
 use crate::mm::Mm;
 use crate::signal;
 use crate::syscall::UserPath;
@@ -315,7 +315,11 @@ fn point_of_no_return(task: &Arc<Task>, mm: Arc<Mm>, stub: StubThread, bprm: &Bi
     crate::time::exec_timers(process);
     *task.rseq.lock() = (0, 0, 0);
     let plain = new.cred.euid == new.cred.uid && new.cred.egid == new.cred.gid;
-    process.dumpable.store(i32::from(plain && !new.secure && !bprm.unreadable), Ordering::Relaxed);
+    if plain && !new.secure && !bprm.unreadable {
+        process.dumpable.store(1, Ordering::Relaxed);
+    } else {
+        dumpable::restrict(process);
+    }
     if new.secure {
         task.pdeath_signal.store(0, Ordering::Relaxed);
     }

@@ -15,6 +15,7 @@
 pub mod capability;
 mod clone_args;
 mod cred;
+pub mod dumpable;
 mod elf;
 pub mod exec;
 pub mod exit;

@@ -40,6 +40,7 @@ pub mod namei;
 pub mod notify;
 pub mod open;
 mod poll;
+pub mod propagate;
 pub mod read_write;
 mod stat;
 pub mod stat_calls;

@@ -5,9 +5,9 @@
 use std::sync::{Arc, Weak};
 
 use abi::Result;
-use abi::errno::{EADDRINUSE, ECONNREFUSED, ESRCH};
+use abi::errno::{EADDRINUSE, ECONNREFUSED};
 use abi::net::Ucred;
-use abi::netlink::{NETLINK_BROADCAST_ERROR, NETLINK_ROUTE};
+use abi::netlink::{NETLINK_KOBJECT_UEVENT, NETLINK_ROUTE};
 
 use super::route;
 use super::socket::NetlinkSocket;
@@ -93,52 +93,45 @@ pub(super) fn claim(socket: &NetlinkSocket, wanted: Option<u32>) -> Result<u32> 
     port
 }
 
-/// Sends a program's message. ECONNREFUSED for a port that nobody has, EAGAIN while its queue is full.
-pub(super) fn send(from: &NetlinkSocket, portid: u32, message: Message) -> Result<()> {
+/// Sends a program's message: to its group, if it has one, and then to its port, of which 0 is the kernel's. Answers how
+/// many bytes of it were taken. ECONNREFUSED for a port that nobody has, EAGAIN while its queue is full.
+pub(super) fn send(from: &NetlinkSocket, portid: u32, message: Message) -> Result<usize> {
     if message.group != 0 {
-        // A message to a group may go to one port besides.
-        let heard = multicast(from.protocol, Some(from), &message);
-        if portid == 0 {
-            return heard.or_else(|e| {
-                let tell = from.flag(NETLINK_BROADCAST_ERROR) && e != ESRCH;
-                if tell { Err(e) } else { Ok(()) }
-            });
-        }
+        // Who loses messages is told by its own socket.
+        multicast(from.protocol, Some(from), &message);
     }
     if portid == 0 {
-        if from.protocol == NETLINK_ROUTE {
-            if let Some(socket) = from.arc() {
-                route::receive(&socket, &message.data);
+        return match from.protocol {
+            NETLINK_ROUTE => {
+                if let Some(socket) = from.arc() {
+                    route::receive(&socket, &message.data);
+                }
+                Ok(message.data.len())
             }
-            return Ok(());
-        }
-        return Err(ECONNREFUSED);
+            // The kernel listens there too, and does nothing of what it is told.
+            NETLINK_KOBJECT_UEVENT => Ok(message.data.len()),
+            _ => Err(ECONNREFUSED),
+        };
     }
     let found = all().into_iter().find(|s| s.protocol == from.protocol && s.portid() == portid);
     found.ok_or(ECONNREFUSED)?.take(&Message { group: 0, ..message }, false)
 }
 
-fn multicast(protocol: u32, from: Option<&NetlinkSocket>, message: &Message) -> Result<()> {
+fn multicast(protocol: u32, from: Option<&NetlinkSocket>, message: &Message) {
     let bit = 1u64.checked_shl(message.group.wrapping_sub(1)).unwrap_or(0);
-    let mut outcome = Err(ESRCH);
     for socket in all() {
         let itself = from.is_some_and(|f| core::ptr::eq(f, &*socket));
         if socket.protocol != protocol || itself || socket.inner.lock().groups & bit == 0 {
             continue;
         }
-        match socket.take(message, true) {
-            Ok(()) if outcome == Err(ESRCH) => outcome = Ok(()),
-            Ok(()) => {}
-            Err(errno) => outcome = Err(errno),
-        }
+        // Who has no room is told by an error of its own.
+        let _ = socket.take(message, true);
     }
-    outcome
 }
 
 /// Sends a message of the kernel's to a group.
 pub fn broadcast(protocol: u32, group: u32, data: Vec<u8>) {
-    // Nobody may be listening; and who has no room has been told.
-    let _ = multicast(protocol, None, &Message::kernel(data, group));
+    multicast(protocol, None, &Message::kernel(data, group));
 }
 
 /// Sends an answer of the kernel's to one socket.

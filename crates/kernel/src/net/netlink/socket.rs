@@ -111,10 +111,7 @@ pub fn proc_table() -> String {
 
 /// Whether the protocol lets everybody listen, or send to others than the kernel.
 fn allowed(protocol: u32, sending: bool) -> bool {
-    let open = match protocol {
-        NETLINK_USERSOCK => true,
-        _ => !sending,
-    };
+    let open = sending == (protocol == NETLINK_USERSOCK);
     open || capable(CAP_NET_ADMIN)
 }
 
@@ -142,19 +139,19 @@ impl NetlinkSocket {
         deliver::claim(self, None).map(drop)
     }
 
-    /// Puts a message into its queue, unless its filter drops it. ENOBUFS when there is no room, EAGAIN for one that can
+    /// Puts a message into its queue, or what its filter leaves of it, and answers the length of that. ENOBUFS when there is no room, EAGAIN for one that can
     /// wait for room.
-    pub(super) fn take(&self, message: &Message, multicast: bool) -> Result<()> {
+    pub(super) fn take(&self, message: &Message, multicast: bool) -> Result<usize> {
         let filter = self.inner.lock().filter.clone();
         let mut message = message.clone();
         if let Some(filter) = filter {
             match filter.run(&message.data) as usize {
-                0 => return Ok(()),
+                0 => return Ok(message.data.len()),
                 keep if keep < message.data.len() => message.data = message.data[..keep].into(),
                 _ => {}
             }
         }
-        let size = message.cost();
+        let (size, len) = (message.cost(), message.data.len());
         let lost = {
             let mut inner = self.inner.lock();
             let room = self.options.rcvbuf();
@@ -171,7 +168,7 @@ impl NetlinkSocket {
                 drop(inner);
                 self.queue.wake(PollEvents::READABLE | PollEvents::RDBAND);
                 self.fasync.kill(Band::In);
-                return Ok(());
+                return Ok(len);
             }
         };
         if lost && !self.flag(NETLINK_NO_ENOBUFS) {
@@ -310,9 +307,9 @@ impl Socket for NetlinkSocket {
             creds: msg.control.creds.unwrap_or(own),
             _kmem: None,
         };
-        deliver::send(self, portid, message)?;
+        let taken = deliver::send(self, portid, message)?;
         msg.src.advance(len);
-        Ok(len)
+        Ok(taken)
     }
 
     fn recv(&self, msg: &mut RecvMsg<'_, '_>) -> Result<usize> {

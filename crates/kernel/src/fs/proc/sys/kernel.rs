@@ -6,7 +6,7 @@ use abi::Result;
 use abi::errno::EINVAL;
 use abi::utsname::__NEW_UTS_LEN;
 
-use super::{cell, fixed, told};
+use super::{cell, fixed, number, told};
 use crate::fs::kernfs::{Tree, dir, text, var, word};
 use crate::mm::overcommit;
 use crate::sync::{SpinLock, rank};
@@ -25,7 +25,12 @@ pub(super) fn tree() -> Arc<Tree> {
     let limits = [
         told("cap_last_cap", || i64::from(CapSet::FULL.0.trailing_ones()) - 1),
         told("ngroups_max", || 65536),
-        fixed("pid_max", i64::from(pid::PID_MAX)),
+        number(
+            "pid_max",
+            || i64::from(pid::pid_max()),
+            (i64::from(pid::PID_MAX_RANGE.0), i64::from(pid::PID_MAX_RANGE.1)),
+            |max| pid::set_pid_max(max as i32),
+        ),
         fixed("threads-max", fork::max_threads() as i64),
         fixed("overflowuid", 65534),
         fixed("overflowgid", 65534),
