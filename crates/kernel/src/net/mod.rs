@@ -11,6 +11,7 @@ mod addr;
 mod calls;
 mod control;
 pub mod device;
+mod inet;
 mod msg;
 pub mod netlink;
 mod options;

@@ -60,6 +60,8 @@ ranks! {
     SIGHAND = 520,
     SIGNAL = 530,
     CRED = 540,
+    // Who traces whom, and the state of a tracee.
+    PTRACE = 545,
     TASK = 550,
     IPC_TABLE = 555,
     IPC = 560,

@@ -423,6 +423,9 @@ syscalls! {
     RECVFROM net::recvfrom(fd, buf -> filled, len, flags: msg_flags, addr -> sockaddr_got, addr_len -> int_at);
     RECVMSG net::recvmsg(fd, msg -> msghdr_got, flags: msg_flags);
     RECVMMSG net::recvmmsg(fd, msgs, vlen, flags: msg_flags, timeout: timespec);
+    // tracing and filtering system calls
+    PTRACE task::ptrace::ptrace(request, pid, addr: address, data: hex);
+    SECCOMP task::seccomp::seccomp(operation, flags: hex, args);
     // tmpfs
     MEMFD_CREATE fs::tmpfs::memfd::memfd_create(name, flags: memfd_flags);
 }

@@ -30,6 +30,10 @@ pub struct Process {
     pub signal_queue: WaitQueue,
     /// wait4(2) of any thread waits here for a child's change.
     pub wait_chldexit: WaitQueue,
+    /// Threads of other processes that its threads trace, ptrace(2).
+    pub tracees: SpinLock<Vec<Arc<Task>>>,
+    /// Tracees that have ended, for wait4(2).
+    pub tracees_ended: SpinLock<Vec<super::ptrace::Ended>>,
     /// pidfds poll here for the exit of the process or of a thread, and execve waits here for its siblings' end.
     pub exit_queue: WaitQueue,
     /// Resource limits by RLIMIT number.
@@ -147,6 +151,8 @@ impl Process {
             pending: SpinLock::new(rank::SIGNAL, SigPending::default()),
             signal_queue: WaitQueue::new(),
             wait_chldexit: WaitQueue::new(),
+            tracees: SpinLock::new(rank::PTRACE, Vec::new()),
+            tracees_ended: SpinLock::new(rank::PTRACE, Vec::new()),
             exit_queue: WaitQueue::new(),
             rlimits: SpinLock::new(rank::LEAF, rlimits),
             group_exit: AtomicBool::new(false),

@@ -58,7 +58,12 @@ pub(super) fn find(request: &Request<'_>) -> Result<()> {
 /// RTM_NEWLINK and RTM_SETLINK of the device that is there. EOPNOTSUPP for a new one.
 pub(super) fn change(request: &Request<'_>) -> Result<()> {
     let (info, rest) = request.fixed::<Ifinfomsg>();
-    find(request).map_err(|e| if e == ENODEV && request.has(NLM_F_CREATE) { EOPNOTSUPP } else { e })?;
+    let is_new = request.header.nlmsg_type == RTM_NEWLINK;
+    find(request).map_err(|e| match e {
+        ENODEV | EINVAL if is_new && request.has(NLM_F_CREATE) => EOPNOTSUPP,
+        EINVAL if is_new => ENODEV,
+        e => e,
+    })?;
     for (kind, value) in attributes(rest) {
         match kind {
             IFLA_MTU => device::set_mtu(u32_of(value).ok_or(EINVAL)?)?,
