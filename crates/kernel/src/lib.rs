@@ -12,6 +12,7 @@ pub mod char;
 pub mod event;
 pub mod fs;
 pub mod ipc;
+pub mod keys;
 pub mod mm;
 pub mod net;
 pub mod printk;

@@ -28,6 +28,7 @@ pub(super) fn start(config: Config, disks: Vec<Ubd>) -> core::result::Result<(),
         crate::char::show_devices();
         crate::net::device::init();
         crate::fs::proc::net::register("netlink", crate::net::netlink::proc_table);
+        crate::time::rtc::init();
         block::init();
         disks.into_iter().for_each(block::ubd::add);
         if let Err(message) = boot(&task, config) {

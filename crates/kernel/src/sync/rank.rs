@@ -78,6 +78,9 @@ ranks! {
     TIMER = 810,
     TASK_SCHED = 820,
     RUN_QUEUE = 830,
+    // Keys, and the tables that they are found by.
+    KEYRINGS = 880,
+    KEYS = 885,
     // Leaves.
     LEAF = 900,
     TRACE = 940,

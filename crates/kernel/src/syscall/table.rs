@@ -426,6 +426,13 @@ syscalls! {
     // tracing and filtering system calls
     PTRACE task::ptrace::ptrace(request, pid, addr: address, data: hex);
     SECCOMP task::seccomp::seccomp(operation, flags: hex, args);
+    // keyrings
+    ADD_KEY keys::add_key(kind: string, name: string, payload, len, ring);
+    REQUEST_KEY keys::request_key(kind: string, name: string, callout: string, dest);
+    KEYCTL keys::keyctl(operation, arg2: hex, arg3: hex, arg4: hex, arg5: hex);
+    // quotas
+    QUOTACTL vfs::quota::quotactl(cmd: hex, special: string, id, addr);
+    QUOTACTL_FD vfs::quota::quotactl_fd(fd, cmd: hex, id, addr);
     // tmpfs
     MEMFD_CREATE fs::tmpfs::memfd::memfd_create(name, flags: memfd_flags);
 }

@@ -263,6 +263,8 @@ fn copy_process(parent: &Task, args: &KernelCloneArgs, tid: i32) -> Arc<Process>
         args.exit_signal as i32
     };
     process.exit_signal.store(exit_signal, Ordering::Relaxed);
+    let rings = from.keyrings.lock().for_child();
+    *process.keyrings.lock() = rings;
     process.dumpable.store(from.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom_score_adj.store(from.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom_score_adj_min.store(from.oom_score_adj_min.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -34,6 +34,8 @@ pub struct Process {
     pub tracees: SpinLock<Vec<Arc<Task>>>,
     /// Tracees that have ended, for wait4(2).
     pub tracees_ended: SpinLock<Vec<super::ptrace::Ended>>,
+    /// Keyrings of its session and its own.
+    pub keyrings: SpinLock<crate::keys::ProcessRings>,
     /// pidfds poll here for the exit of the process or of a thread, and execve waits here for its siblings' end.
     pub exit_queue: WaitQueue,
     /// Resource limits by RLIMIT number.
@@ -153,6 +155,7 @@ impl Process {
             wait_chldexit: WaitQueue::new(),
             tracees: SpinLock::new(rank::PTRACE, Vec::new()),
             tracees_ended: SpinLock::new(rank::PTRACE, Vec::new()),
+            keyrings: SpinLock::new(rank::KEYS, crate::keys::ProcessRings::default()),
             exit_queue: WaitQueue::new(),
             rlimits: SpinLock::new(rank::LEAF, rlimits),
             group_exit: AtomicBool::new(false),

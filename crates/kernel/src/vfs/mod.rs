@@ -41,6 +41,7 @@ pub mod notify;
 pub mod open;
 mod poll;
 pub mod propagate;
+pub mod quota;
 pub mod read_write;
 mod stat;
 pub mod stat_calls;

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::task::Task;
 
 /// Bytes of `struct user`, and where its debug registers are.
-const USER_SIZE: u64 = 912;
+const USER_SIZE: u64 = 928;
 const DEBUGREG: u64 = 848;
 /// The extended part's bits for x87 and SSE, in the header after the FXSAVE area.
 const XSTATE_BV: usize = 512;
