@@ -8,8 +8,8 @@ use abi::errno::*;
 use abi::time::NSEC_PER_SEC;
 
 use super::{
-    Body, Key, PERM_POSSESSOR_ALL, PERM_USER_READ, PERM_USER_VIEW, TABLES, need, own_rings, possesses, session_ring,
-    user_ring,
+    Body, Key, PERM_POSSESSOR_ALL, PERM_USER_READ, PERM_USER_VIEW, TABLES, need, own_rings, possesses,
+    session_ring, user_ring,
 };
 use crate::task::{Task, capable, current};
 use crate::uaccess::{copy_from_user, copy_to_user, strncpy_from_user};
@@ -237,7 +237,13 @@ pub fn keyctl(operation: u32, arg2: u64, arg3: u64, arg4: u64, arg5: u64) -> Res
         }
         11 => read(id, arg3, arg4 as usize),
         // Where a made key would go: none are made.
-        14 => if (-1..=7).contains(&id) { Ok(0) } else { Err(EINVAL) },
+        14 => {
+            if (-1..=7).contains(&id) {
+                Ok(0)
+            } else {
+                Err(EINVAL)
+            }
+        }
         15 => set_timeout(id, arg3 as u32).map(|()| 0),
         17 => {
             // As without a security module: an empty label.
@@ -271,7 +277,10 @@ fn join_session(name: u64) -> Result<u64> {
         }
         let all: Vec<_> = TABLES.lock().by_serial.values().filter_map(std::sync::Weak::upgrade).collect();
         let fits = |k: &&Arc<Key>| {
-            k.is_ring() && k.description == name && k.check_alive().is_ok() && k.check(&cred, false, need::SEARCH).is_ok()
+            k.is_ring()
+                && k.description == name
+                && k.check_alive().is_ok()
+                && k.check(&cred, false, need::SEARCH).is_ok()
         };
         match all.iter().find(fits) {
             Some(found) => found.clone(),
@@ -421,7 +430,8 @@ fn session_to_parent() -> Result<()> {
     let session = session_ring(&task)?;
     let parent = task.process.parent().filter(|p| p.tgid != 1).ok_or(EPERM)?;
     let (own, other) = (task.cred(), parent.threads().first().map(|t| t.cred()).ok_or(EPERM)?);
-    let same = own.uid == other.uid && own.euid == other.euid && own.gid == other.gid && own.egid == other.egid;
+    let same =
+        own.uid == other.uid && own.euid == other.euid && own.gid == other.gid && own.egid == other.egid;
     if !same {
         return Err(EPERM);
     }

@@ -110,7 +110,13 @@ impl ProcessRings {
 
 impl Key {
     /// A new key that is in no ring. EDQUOT, ENFILE.
-    fn new(kind: &'static str, description: &[u8], cred: &Cred, perm: u32, data: Option<Vec<u8>>) -> Result<Arc<Key>> {
+    fn new(
+        kind: &'static str,
+        description: &[u8],
+        cred: &Cred,
+        perm: u32,
+        data: Option<Vec<u8>>,
+    ) -> Result<Arc<Key>> {
         let size = KEY_COST + description.len() + data.as_ref().map_or(0, Vec::len);
         let (max_keys, max_bytes) =
             if cred.fsuid == 0 { (ROOT_MAX_KEYS, ROOT_MAX_BYTES) } else { (MAX_KEYS, MAX_BYTES) };

@@ -1,6 +1,8 @@
 //! Taking signals: on the way back to the guest program a signal stops, kills, does nothing, or enters a handler.
 
-use abi::signal::{SA_NODEFER, SA_RESETHAND, SIG_DFL, SIG_IGN, SIGALRM, SIGKILL, SIGSTOP, SigAction, SigInfo, SigSet};
+use abi::signal::{
+    SA_NODEFER, SA_RESETHAND, SIG_DFL, SIG_IGN, SIGALRM, SIGKILL, SIGSTOP, SigAction, SigInfo, SigSet,
+};
 
 use super::{action, frame, jobctl, mask, restart, send};
 use crate::syscall::{trace, trace_enabled};
@@ -51,7 +53,8 @@ fn next_signal(task: &Task) -> Option<(SigInfo, SigAction)> {
         if task.fatal_signal_pending() {
             return None;
         }
-        if jobctl::tell_parent(&task.process) || ptrace::trap_stop(&task.arc()) || jobctl::stop_if_asked(task) {
+        if jobctl::tell_parent(&task.process) || ptrace::trap_stop(&task.arc()) || jobctl::stop_if_asked(task)
+        {
             continue;
         }
         let blocked = task.signal.lock().blocked;
@@ -75,7 +78,7 @@ fn next_signal(task: &Task) -> Option<(SigInfo, SigAction)> {
         let action = take_action(task, sig);
         match action.handler {
             SIG_IGN => {}
-            SIG_DFL => default_action(task, sig),
+            SIG_DFL => default_action(task, &info),
             _ => return Some((info, action)),
         }
     }
@@ -93,7 +96,8 @@ fn take_action(task: &Task, sig: u32) -> SigAction {
     action
 }
 
-fn default_action(task: &Task, sig: u32) {
+fn default_action(task: &Task, info: &SigInfo) {
+    let sig = info.si_signo as u32;
     let process = &task.process;
     let immune = process.unkillable.load(std::sync::atomic::Ordering::SeqCst);
     if SigSet::DEFAULT_IGNORE.contains(sig) || (immune && !SigSet::UNBLOCKABLE.contains(sig)) {
@@ -108,7 +112,7 @@ fn default_action(task: &Task, sig: u32) {
     }
     ptrace::event(&task.arc(), abi::ptrace::PTRACE_EVENT_EXIT, u64::from(sig));
     if SigSet::DEFAULT_CORE.contains(sig) {
-        exit::dump_and_kill(&task.arc(), sig);
+        exit::dump_and_kill(&task.arc(), info);
     } else {
         exit::kill_process(task, sig);
     }

@@ -335,6 +335,13 @@ syscalls! {
     SWAPON block::swap::swapon(path, flags);
     SWAPOFF block::swap::swapoff(path);
     PIVOT_ROOT vfs::mount_calls::pivot_root(new_root, put_old);
+    FSOPEN vfs::fs_context::fsopen(fs_name, flags: hex);
+    FSPICK vfs::fs_context::fspick(dirfd, path, flags: hex);
+    FSCONFIG vfs::fs_context::fsconfig(fd, command, key: string, value: string, aux);
+    FSMOUNT vfs::fs_context::fsmount(fd, flags: hex, attributes: hex);
+    OPEN_TREE vfs::fs_context::open_tree(dirfd, path, flags: hex);
+    MOVE_MOUNT vfs::fs_context::move_mount(from_fd, from, to_fd, to, flags: hex);
+    MOUNT_SETATTR vfs::fs_context::mount_setattr(dirfd, path, flags: hex, attr, size);
     // signals
     RT_SIGACTION signal::rt_sigaction(sig, act: sigaction, oldact -> sigaction, sigsetsize);
     RT_SIGPROCMASK signal::mask::rt_sigprocmask(how: sigmask_how, set: sigset, oldset -> sigset, sigsetsize);

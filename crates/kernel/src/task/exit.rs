@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 use abi::Result;
 use abi::errno::EAGAIN;
 use abi::ptrace::PTRACE_EVENT_EXIT;
-use abi::signal::SIGCHLD;
+use abi::signal::{SIGCHLD, SigInfo};
 use abi::wait::{w_exitcode, w_termsig};
 
-use super::{Process, Task, TaskState, current, family, pid, ptrace, stubs};
+use super::{Process, Task, TaskState, coredump, current, family, pid, ptrace, stubs};
 use crate::ipc::futex;
 use crate::sync::{Interruptible, Sleep, wait_event};
 use crate::{boot, signal, syscall, time, tty};
@@ -44,8 +44,9 @@ pub fn kill_process(task: &Task, signal: u32) {
 }
 
 /// The same of a signal that dumps core.
-pub fn dump_and_kill(task: &Arc<Task>, signal: u32) {
-    kill_process(task, signal);
+pub fn dump_and_kill(task: &Arc<Task>, info: &SigInfo) {
+    let dumped = !task.fatal_signal_pending() && coredump::dump(task, info);
+    end_process(&task.process, w_termsig(info.si_signo as u32, dumped));
 }
 
 /// Makes every thread of a process end. The first caller's wait status stands.

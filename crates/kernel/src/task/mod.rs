@@ -7,7 +7,7 @@
 //! - `cred.rs`: credentials, and who may signal or trace whom; `setid.rs`, `capability.rs`: how they change.
 //! - `session.rs`: process groups and sessions. `pidfd.rs`: processes as descriptors. `share.rs`: unshare, kcmp.
 //! - `rlimit.rs`, `rusage.rs`, `user.rs`: limits, and what counts against them.
-//! - `ptrace/`: tracing. `seccomp/`: filters of system calls. `dumpable.rs`: what changes of power forbid.
+//! - `ptrace/`: tracing. `seccomp/`: filters of system calls. `coredump/`: what a death leaves. `dumpable.rs`: what changes of power forbid.
 //! - `prctl.rs`, `membarrier.rs`, `ids.rs`: the rest of what a task says of itself. `sys.rs`, `syslog.rs`: the system.
 //! - `run.rs`: the loop between guest and kernel. `kthread.rs`: kernel threads.
 //!
@@ -15,6 +15,7 @@
 
 pub mod capability;
 mod clone_args;
+pub mod coredump;
 mod cred;
 pub mod dumpable;
 mod elf;

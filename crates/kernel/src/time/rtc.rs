@@ -59,12 +59,17 @@ fn now() -> i64 {
 /// Makes the device known. From a task.
 pub fn init() {
     register_chrdev(RTC_MAJOR, 0, "rtc", |_, _| Ok(Box::new(Rtc::open())));
-    if let Err(errno) = crate::fs::devtmpfs::add("rtc0", FileType::CharDev, abi::stat::makedev(RTC_MAJOR, 0), 0o600) {
+    if let Err(errno) =
+        crate::fs::devtmpfs::add("rtc0", FileType::CharDev, abi::stat::makedev(RTC_MAJOR, 0), 0o600)
+    {
         crate::pr_err!("rtc0: {errno}");
     }
     let date = || {
         let t = from_seconds(now());
-        (format!("{:04}-{:02}-{:02}", t.year + 1900, t.mon + 1, t.mday), format!("{:02}:{:02}:{:02}", t.hour, t.min, t.sec))
+        (
+            format!("{:04}-{:02}-{:02}", t.year + 1900, t.mon + 1, t.mday),
+            format!("{:02}:{:02}:{:02}", t.hour, t.min, t.sec),
+        )
     };
     device::add(device::Device {
         parent: "devices/platform/rtc_cmos/rtc".to_owned(),
@@ -177,7 +182,11 @@ impl FileOps for Rtc {
         }
         self.told.store(now() as u64, SeqCst);
         let word = count << 8 | RTC_UF | RTC_IRQF;
-        if dest.remaining() < 8 { dest.write(&(word as u32).to_ne_bytes()) } else { dest.write(&word.to_ne_bytes()) }
+        if dest.remaining() < 8 {
+            dest.write(&(word as u32).to_ne_bytes())
+        } else {
+            dest.write(&word.to_ne_bytes())
+        }
     }
 
     fn poll(&self, _: &File, table: &mut PollTable) -> PollEvents {
@@ -220,7 +229,10 @@ mod tests {
     #[test]
     fn days_and_seconds_agree() {
         let t = from_seconds(951_782_399);
-        assert_eq!((t.year, t.mon, t.mday, t.hour, t.min, t.sec, t.wday, t.yday), (100, 1, 28, 23, 59, 59, 1, 58));
+        assert_eq!(
+            (t.year, t.mon, t.mday, t.hour, t.min, t.sec, t.wday, t.yday),
+            (100, 1, 28, 23, 59, 59, 1, 58)
+        );
         for seconds in [0, 951_782_400, 951_868_800, 1_709_164_800, 4_107_542_399, 1_800_000_000] {
             assert_eq!(to_seconds(&from_seconds(seconds)), Ok(seconds));
         }

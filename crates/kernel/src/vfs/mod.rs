@@ -28,6 +28,7 @@ pub mod fasync;
 pub mod fcntl;
 mod fdtable;
 pub mod file;
+pub mod fs_context;
 mod fs_struct;
 pub mod handles;
 pub mod inode;

@@ -220,6 +220,13 @@ fn take_off(mnt: &Arc<Mount>) {
     drop((removed, at));
 }
 
+/// Gives a tree of mounts, its top first, a name space of its own, which lives as long as the file that holds its top.
+pub(super) fn detached(tree: MountTree) -> Arc<MountNamespace> {
+    let ns = MountNamespace::of(tree);
+    ns.detached.store(true, Ordering::SeqCst);
+    ns
+}
+
 /// A mount and its copy in another name space.
 pub type MountPair = (Arc<Mount>, Arc<Mount>);
 
@@ -230,6 +237,8 @@ pub struct MountNamespace {
     pub mounts: SpinLock<Vec<Arc<Mount>>>,
     /// Number, from 0: names it in /proc/PID/ns.
     pub id: u64,
+    /// Mounts that open_tree(2) or fsmount(2) has made and nobody has attached.
+    detached: AtomicBool,
     /// Counts changes of the list.
     event: AtomicU64,
     /// Woken by every change: poll(2) of /proc/PID/mounts.
@@ -254,6 +263,7 @@ impl MountNamespace {
             me: me.clone(),
             mounts: SpinLock::new(rank::MOUNT_LIST, mounts),
             id: NEXT_NS.fetch_add(1, Ordering::Relaxed),
+            detached: AtomicBool::new(false),
             event: AtomicU64::new(0),
             changed: WaitQueue::new(),
         });
@@ -265,6 +275,17 @@ impl MountNamespace {
         all.push(Arc::downgrade(&ns));
         drop(all);
         ns
+    }
+
+    /// Whether it only holds mounts that are not attached yet.
+    pub fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::SeqCst)
+    }
+
+    /// Its mounts are another's now.
+    pub(super) fn give_up(&self) {
+        let mounts = core::mem::take(&mut *self.mounts.lock());
+        drop(mounts);
     }
 
     /// How often its mounts have changed.

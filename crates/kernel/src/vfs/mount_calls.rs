@@ -116,7 +116,7 @@ fn mount_flags(flags: u64) -> MountFlags {
 }
 
 /// The mount whose root `path` is; EINVAL for any other place, or a mount of another name space.
-fn mount_at(path: &Path) -> Result<Arc<Mount>> {
+pub(super) fn mount_at(path: &Path) -> Result<Arc<Mount>> {
     let here = Arc::ptr_eq(&path.dentry, &path.mnt.root) && namespace().has(&path.mnt);
     if here { Ok(path.mnt.clone()) } else { Err(EINVAL) }
 }
@@ -136,7 +136,15 @@ fn remount_mount(target: &Path, flags: u64) -> Result<()> {
 
 fn remount(target: &Path, flags: u64, data: &[u8]) -> Result<()> {
     let mnt = mount_at(target)?;
-    let sb = &mnt.sb;
+    remount_sb(&mnt.sb, flags, data)?;
+    let mut own = mount_flags(flags);
+    own.remove(MountFlags::RDONLY);
+    mnt.set_flags(own);
+    Ok(())
+}
+
+/// Changes the options of a file system. EBUSY for read-only while files are open for writing.
+pub(super) fn remount_sb(sb: &Arc<SuperBlock>, flags: u64, data: &[u8]) -> Result<()> {
     let readonly = flags & MS_RDONLY != 0;
     if readonly && !sb.is_readonly() {
         if has_writers(sb) {
@@ -151,9 +159,6 @@ fn remount(target: &Path, flags: u64, data: &[u8]) -> Result<()> {
     } else {
         sb.flags.fetch_and(!bit, Ordering::SeqCst);
     }
-    let mut own = mount_flags(flags);
-    own.remove(MountFlags::RDONLY);
-    mnt.set_flags(own);
     Ok(())
 }
 
@@ -178,7 +183,7 @@ fn bind(source: &Path, target: &Path, recursive: bool) -> Result<()> {
 
 /// A copy of what is at `source`, with `recursive` also of the mounts below it but for unbindable ones. The caller holds
 /// the lock of name spaces.
-fn copy_of(ns: &MountNamespace, source: &Path, recursive: bool) -> MountTree {
+pub(super) fn copy_of(ns: &MountNamespace, source: &Path, recursive: bool) -> MountTree {
     let top = Mount::new(&source.mnt.sb, &source.dentry, source.mnt.flags());
     propagate::inherit(&top, &source.mnt);
     let mut olds = vec![source.mnt.clone()];
@@ -210,17 +215,22 @@ fn set_propagation(target: &Path, flags: u64) -> Result<()> {
     let _guard = lock_namespace();
     let below = if flags & MS_REC != 0 { namespace().subtree(&mnt) } else { vec![mnt] };
     for mnt in below {
-        let what = match kind {
-            MS_SHARED => Kind::Shared,
-            MS_SLAVE => Kind::Slave,
-            _ => Kind::Private,
-        };
-        propagate::set(&mnt, what);
-        if kind != MS_SLAVE || mnt.peers.master() != 0 {
-            mnt.set_unbindable(kind == MS_UNBINDABLE);
-        }
+        set_kind(&mnt, kind);
     }
     Ok(())
+}
+
+/// MS_SHARED and its like of one mount. The caller holds the lock of name spaces.
+pub(super) fn set_kind(mnt: &Arc<Mount>, kind: u64) {
+    let what = match kind {
+        MS_SHARED => Kind::Shared,
+        MS_SLAVE => Kind::Slave,
+        _ => Kind::Private,
+    };
+    propagate::set(mnt, what);
+    if kind != MS_SLAVE || mnt.peers.master() != 0 {
+        mnt.set_unbindable(kind == MS_UNBINDABLE);
+    }
 }
 
 fn move_mount(source: &Path, target: &Path) -> Result<()> {

@@ -26,11 +26,13 @@ use abi::ptrace::*;
 use abi::signal::{SI_KERNEL, SIGKILL, SIGSTOP, SIGTRAP, SigInfo};
 
 pub use memory::{force_read, force_write};
+pub use regs::registers;
 pub use request::ptrace;
 pub use stop::{
-    before_handler, child_born, handler_entered, clone_event, event, exec_done, group_stop, seccomp_event, signal_stop, syscall_entry, syscall_exit, trap_stop,
+    before_handler, child_born, clone_event, event, exec_done, group_stop, handler_entered, seccomp_event,
+    signal_stop, syscall_entry, syscall_exit, trap_stop,
 };
-pub use wait::{Ended, thread_ended, take as take_wait};
+pub use wait::{Ended, take as take_wait, thread_ended};
 
 use super::{Process, Task, TaskState, current, ptrace_access};
 use crate::signal;

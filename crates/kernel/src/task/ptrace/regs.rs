@@ -22,6 +22,15 @@ fn stub<R>(task: &Task, f: impl FnOnce(&mut StubThread) -> Result<R>) -> Result<
     f(task.user.lock().as_mut().ok_or(ESRCH)?)
 }
 
+/// All of a thread's, for a core dump: general registers, FXSAVE and XSAVE images. None while it runs.
+pub fn registers(task: &Task) -> Option<(UserRegs, Vec<u8>, Option<Vec<u8>>)> {
+    let running = task.user.try_lock().is_none_or(|stub| stub.is_none());
+    if running {
+        return None;
+    }
+    Some((get(task).ok()?, get_fp(task).ok()?, get_xstate(task).ok()))
+}
+
 /// NT_PRSTATUS
 pub(super) fn get(task: &Task) -> Result<UserRegs> {
     stub(task, |stub| Ok(of(stub.regs())))

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use abi::ptrace::*;
 use abi::sched::{CLONE_UNTRACED, CLONE_VFORK};
-use abi::signal::{CLD_STOPPED, CLD_TRAPPED, SA_NOCLDSTOP, SI_USER, SIG_IGN, SIGCHLD, SIGSTOP, SIGTRAP, SigInfo};
+use abi::signal::{
+    CLD_STOPPED, CLD_TRAPPED, SA_NOCLDSTOP, SI_USER, SIG_IGN, SIGCHLD, SIGSTOP, SIGTRAP, SigInfo,
+};
 
 use super::{Resume, Stop, event_code, link, memory};
 use crate::sched::schedule;
@@ -172,7 +174,8 @@ pub fn group_stop(task: &Arc<Task>, sig: u32) {
 fn event_stop(task: &Arc<Task>, event: u32, message: u64) {
     let code = event_code(event);
     task.ptrace.state.lock().message = message;
-    let syscall = if event == PTRACE_EVENT_SECCOMP { PTRACE_SYSCALL_INFO_SECCOMP } else { PTRACE_SYSCALL_INFO_NONE };
+    let syscall =
+        if event == PTRACE_EVENT_SECCOMP { PTRACE_SYSCALL_INFO_SECCOMP } else { PTRACE_SYSCALL_INFO_NONE };
     let sig = stop(task, code, Some(SigInfo::new(SIGTRAP, code as i32)), syscall);
     send_chosen(task, sig);
 }

@@ -36,7 +36,12 @@ pub struct News {
 
 /// The first news of a tracee of `process` that `wanted` (number, group) picks; `keep` leaves it there. The second part:
 /// whether there are such tracees at all.
-pub fn take(process: &Process, wanted: impl Fn(i32, i32) -> bool, exits: bool, keep: bool) -> (Option<News>, bool) {
+pub fn take(
+    process: &Process,
+    wanted: impl Fn(i32, i32) -> bool,
+    exits: bool,
+    keep: bool,
+) -> (Option<News>, bool) {
     let tracees = process.tracees.lock().clone();
     let mut any = false;
     for task in &tracees {
@@ -94,4 +99,3 @@ pub fn thread_ended(task: &Arc<Task>) {
         super::tracee_exits(task);
     }
 }
-

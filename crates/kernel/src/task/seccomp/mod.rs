@@ -114,12 +114,8 @@ pub fn check(task: &Arc<Task>, number: u64, args: &[u64; 6], after_tracer: bool)
 fn filter(task: &Arc<Task>, number: u64, args: &[u64; 6], after_tracer: bool) -> Verdict {
     let Some(filters) = task.seccomp.filters() else { return Verdict::Run };
     let ip = task.with_regs(|r| r.rip).unwrap_or(0);
-    let data = SeccompData {
-        nr: number as i32,
-        arch: AUDIT_ARCH_X86_64,
-        instruction_pointer: ip,
-        args: *args,
-    };
+    let data =
+        SeccompData { nr: number as i32, arch: AUDIT_ARCH_X86_64, instruction_pointer: ip, args: *args };
     // The newest filter runs first; the most severe answer counts, and of equal ones the first.
     let severity = |answer: u32| (answer & SECCOMP_RET_ACTION_FULL) as i32;
     let mut chosen = (SECCOMP_RET_ALLOW, None);
@@ -159,17 +155,22 @@ fn filter(task: &Arc<Task>, number: u64, args: &[u64; 6], after_tracer: bool) ->
             if task.process.threads.lock().len() > 1 {
                 end_thread(task, SIGSYS);
             } else {
-                exit::dump_and_kill(task, SIGSYS);
+                exit::dump_and_kill(task, &denied(task, number, low));
             }
             Verdict::Skip
         }
         // KILL_PROCESS, and whatever later kernels know.
         _ => {
             log(task, number, answer);
-            exit::dump_and_kill(task, SIGSYS);
+            exit::dump_and_kill(task, &denied(task, number, low));
             Verdict::Skip
         }
     }
+}
+
+fn denied(task: &Task, number: u64, data: u32) -> SigInfo {
+    let ip = task.with_regs(|r| r.rip).unwrap_or(0);
+    SigInfo::sys(ip, number as i32, AUDIT_ARCH_X86_64, data as i32)
 }
 
 fn log(task: &Task, number: u64, answer: u32) {
@@ -182,12 +183,8 @@ fn log(task: &Task, number: u64, answer: u32) {
 
 /// SIGSYS, whose handler finds the registers as they were at the call.
 fn trap(task: &Task, number: u64, data: u32) {
-    let ip = task.with_regs(|r| {
-        r.rax = r.orig_rax;
-        r.rip
-    });
-    let info = SigInfo::sys(ip.unwrap_or(0), number as i32, AUDIT_ARCH_X86_64, data as i32);
-    signal::force(task, info);
+    let _ = task.with_regs(|r| r.rax = r.orig_rax);
+    signal::force(task, denied(task, number, data));
 }
 
 /// Ends this thread alone, as if by a signal.

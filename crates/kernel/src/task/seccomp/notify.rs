@@ -32,7 +32,9 @@ const ADDFD_SEND: u32 = 2;
 
 /// `struct seccomp_notif_addfd`
 #[repr(C)]
-#[derive(Clone, Copy, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+#[derive(
+    Clone, Copy, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout,
+)]
 struct AddFd {
     id: u64,
     flags: u32,
@@ -251,7 +253,13 @@ impl FileOps for ListenerFile {
             }
             NOTIF_ADDFD => self.0.add_fd(UserPtr::<AddFd>::new(arg).read()?),
             // Who wakes whom on which processor is the scheduler's business.
-            NOTIF_SET_FLAGS => if arg <= 1 { Ok(0) } else { Err(EINVAL) },
+            NOTIF_SET_FLAGS => {
+                if arg <= 1 {
+                    Ok(0)
+                } else {
+                    Err(EINVAL)
+                }
+            }
             _ => Err(EINVAL),
         }
     }

@@ -100,7 +100,11 @@ impl FileOps for Mem {
             };
             let mut n = mm.write(*pos, &buf[..got]);
             if n == 0 {
-                n = self.task.upgrade().and_then(|t| ptrace::force_write(&t, *pos, &buf[..got]).ok()).unwrap_or(0);
+                n = self
+                    .task
+                    .upgrade()
+                    .and_then(|t| ptrace::force_write(&t, *pos, &buf[..got]).ok())
+                    .unwrap_or(0);
             }
             if n == 0 {
                 return if done > 0 { Ok(done) } else { Err(EIO) };
