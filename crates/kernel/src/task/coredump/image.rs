@@ -67,6 +67,8 @@ pub(super) fn write(task: &Arc<Task>, info: &SigInfo, out: &mut Output<'_>) -> R
     mm.flush()?;
     mm.land();
     let vmas = mm.vmas();
+    let written = written(&mm);
+    let sizes: Vec<u64> = vmas.iter().map(|vma| dumped(&mm, vma, &written)).collect();
     let notes = notes(task, info, &mm, &vmas);
     let headers = size_of::<Ehdr>() + (vmas.len() + 1) * size_of::<Phdr>();
     let first = (headers as u64 + notes.len() as u64).next_multiple_of(PAGE_SIZE);
@@ -80,8 +82,7 @@ pub(super) fn write(task: &Arc<Task>, info: &SigInfo, out: &mut Output<'_>) -> R
     };
     out.put(note.as_bytes())?;
     let mut offset = first;
-    for vma in &vmas {
-        let filesz = dumped(&mm, vma);
+    for (vma, &filesz) in vmas.iter().zip(&sizes) {
         let flags = vma.flags.prot();
         // PROT_READ is 1 and PF_R is 4.
         let bits = (flags & 1) << 2 | flags & 2 | flags >> 2 & 1;
@@ -100,8 +101,8 @@ pub(super) fn write(task: &Arc<Task>, info: &SigInfo, out: &mut Output<'_>) -> R
     }
     out.put(&notes)?;
     out.skip(first - headers as u64 - notes.len() as u64)?;
-    for vma in &vmas {
-        memory(&mm, vma.start, dumped(&mm, vma), out)?;
+    for (vma, &size) in vmas.iter().zip(&sizes) {
+        memory(&mm, vma.start, size, out)?;
     }
     Ok(())
 }
@@ -121,15 +122,32 @@ fn header(count: usize) -> Ehdr {
     }
 }
 
+/// Where the host has private pages of files: those that were written, whether or not they still may be.
+fn written(mm: &Mm) -> Vec<(u64, u64)> {
+    let smaps = mm.space.host_smaps().unwrap_or_default();
+    let mut found = Vec::new();
+    let mut range = None;
+    for line in smaps.lines() {
+        let first = line.split(' ').next().unwrap_or_default();
+        if let Some((start, end)) = first.split_once('-') {
+            let hex = |text| u64::from_str_radix(text, 16).ok();
+            range = hex(start).zip(hex(end));
+        } else if first == "Anonymous:" && !line.ends_with(" 0 kB") {
+            found.extend(range);
+        }
+    }
+    found
+}
+
 /// Bytes of a mapping that are in the dump: of anonymous memory and written private pages all, of a program's file the
 /// page with its headers.
-fn dumped(mm: &Mm, vma: &VmaInfo) -> u64 {
+fn dumped(mm: &Mm, vma: &VmaInfo, written: &[(u64, u64)]) -> u64 {
     let all = vma.end - vma.start;
     let private = !vma.flags.contains(VmFlags::MAYSHARE);
     match () {
         () if vma.flags.contains(VmFlags::DONTDUMP) => 0,
         () if vma.path.is_none() => all,
-        () if private && vma.flags.contains(VmFlags::WRITE) => all,
+        () if private && written.iter().any(|(start, end)| *start < vma.end && vma.start < *end) => all,
         () if vma.offset == 0 && vma.flags.contains(VmFlags::READ) => {
             let mut magic = [0; 4];
             let elf = mm.read(vma.start, &mut magic) == 4 && magic == *b"\x7fELF";
