@@ -233,11 +233,7 @@ fn check_scratch(insns: &[SockFilter]) -> Result<()> {
         };
         match class(insn.code) {
             BPF_ST | BPF_STX => valid |= word,
-            BPF_LD | BPF_LDX if insn.code & 0xe0 == BPF_MEM => {
-                if valid & word == 0 {
-                    return Err(EINVAL);
-                }
-            }
+            BPF_LD | BPF_LDX if insn.code & 0xe0 == BPF_MEM && valid & word == 0 => return Err(EINVAL),
             BPF_JMP if insn.code & 0xf0 == BPF_JA => {
                 reach(insn.k as usize, valid);
                 valid = u16::MAX;

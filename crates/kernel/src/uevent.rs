@@ -106,7 +106,8 @@ mod tests {
     fn what_udevadm_writes_is_understood() {
         assert_eq!(parse("add"), Some(("add", vec!["SYNTH_UUID=0".to_owned()])));
         let uuid = "fe4d7c9d-b8c6-4a70-9ef1-3d8a58d18eed";
-        let (action, all) = parse(&format!("change {uuid} A=1 B=abc")).unwrap();
+        let text = format!("change {uuid} A=1 B=abc");
+        let (action, all) = parse(&text).unwrap();
         assert_eq!(action, "change");
         assert_eq!(
             all,

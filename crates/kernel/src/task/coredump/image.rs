@@ -260,7 +260,7 @@ fn prpsinfo(task: &Task, mm: &Mm) -> Prpsinfo {
         state: 0,
         sname: b'R',
         zombie: 0,
-        nice: task.sched.attr().nice as i8,
+        nice: task.sched.attr().nice,
         _pad: 0,
         flags: 0,
         uid: cred.uid,

@@ -134,7 +134,7 @@ fn add(task: &Arc<Task>, filter: Filter, flags: u32) -> Result<u64> {
     let new: Filters = old.iter().cloned().chain([Arc::new(filter)]).collect();
     let no_new_privs = task.no_new_privs.load(Ordering::Relaxed);
     for thread in others.into_iter().chain([task]) {
-        replaced.push(core::mem::replace(&mut *thread.seccomp.filters.lock(), Some(new.clone())));
+        replaced.push(thread.seccomp.filters.lock().replace(new.clone()));
         if no_new_privs {
             thread.no_new_privs.store(true, Ordering::Relaxed);
         }

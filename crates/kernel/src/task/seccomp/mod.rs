@@ -147,7 +147,7 @@ fn filter(task: &Arc<Task>, number: u64, args: &[u64; 6], after_tracer: bool) ->
             false => Verdict::Answer(Err(ENOSYS)),
         },
         SECCOMP_RET_USER_NOTIF => match by.and_then(|f| f.listener.as_ref()) {
-            Some(listener) => listener.ask(task, data).map_or_else(|e| Verdict::Answer(Err(e)), |v| v),
+            Some(listener) => listener.ask(task, data).unwrap_or_else(|e| Verdict::Answer(Err(e))),
             None => Verdict::Answer(Err(ENOSYS)),
         },
         SECCOMP_RET_KILL_THREAD => {
