@@ -8,6 +8,7 @@
 pub mod block;
 pub mod boot;
 pub mod bpf;
+pub mod cgroup;
 pub mod char;
 pub mod event;
 pub mod fs;

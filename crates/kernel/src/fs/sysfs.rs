@@ -69,9 +69,11 @@ pub fn link(name: &str, target: String) -> Arc<Tree> {
 fn root() -> &'static Arc<Tree> {
     static ROOT: OnceLock<Arc<Tree>> = OnceLock::new();
     ROOT.get_or_init(|| {
-        let empty = ["block", "bus", "class", "dev", "firmware", "fs", "module", "power"];
+        let empty = ["block", "bus", "class", "dev", "firmware", "module", "power"];
         let devices = dir("devices", [dir("system", [cpus(), node()]), dir("virtual", [])]);
-        dir("sys", empty.map(|name| dir(name, [])).into_iter().chain([devices, kernel()]))
+        // Where control groups are mounted.
+        let fs = dir("fs", [dir("cgroup", [])]);
+        dir("sys", empty.map(|name| dir(name, [])).into_iter().chain([devices, fs, kernel()]))
     })
 }
 

@@ -78,6 +78,8 @@ ranks! {
     TIMER = 810,
     TASK_SCHED = 820,
     RUN_QUEUE = 830,
+    // A control group, and a process's place.
+    CGROUP = 870,
     // Keys, and the tables that they are found by.
     KEYRINGS = 880,
     KEYS = 885,

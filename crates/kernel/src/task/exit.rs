@@ -140,6 +140,7 @@ pub fn do_exit(task: &Arc<Task>) {
             boot::init_exited(process.exit_code.load(Ordering::SeqCst));
         }
         release_process(&process);
+        crate::cgroup::died(&process);
         let leader = pid::tasklist().task(process.tgid);
         if let Some(leader) = leader {
             ptrace::tracee_exits(&leader);

@@ -96,6 +96,9 @@ pub fn kernel_clone(args: &KernelCloneArgs) -> Result<i32> {
         return Err(errno);
     }
     number.keep();
+    if args.flags & CLONE_THREAD == 0 {
+        crate::cgroup::born(Some(&parent.process), &child.process);
+    }
     let event = ptrace::clone_event(&parent, args);
     ptrace::child_born(&parent, &child, event);
     let body = child.clone();

@@ -36,6 +36,8 @@ pub struct Process {
     pub tracees_ended: SpinLock<Vec<super::ptrace::Ended>>,
     /// Keyrings of its session and its own.
     pub keyrings: SpinLock<crate::keys::ProcessRings>,
+    /// Its control group; none before it is born.
+    pub cgroup: SpinLock<Option<Arc<crate::cgroup::Cgroup>>>,
     /// pidfds poll here for the exit of the process or of a thread, and execve waits here for its siblings' end.
     pub exit_queue: WaitQueue,
     /// Resource limits by RLIMIT number.
@@ -156,6 +158,7 @@ impl Process {
             tracees: SpinLock::new(rank::PTRACE, Vec::new()),
             tracees_ended: SpinLock::new(rank::PTRACE, Vec::new()),
             keyrings: SpinLock::new(rank::KEYS, crate::keys::ProcessRings::default()),
+            cgroup: SpinLock::new(rank::CGROUP, None),
             exit_queue: WaitQueue::new(),
             rlimits: SpinLock::new(rank::LEAF, rlimits),
             group_exit: AtomicBool::new(false),
