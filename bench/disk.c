@@ -135,7 +135,7 @@ static double rmrf(void) { return command("rm -rf tree"); }
 /* Packages lie in /debs of a Debian image. */
 static double apt(void) {
   command("mount -t devtmpfs none dev && mount -t proc none proc");
-  double t = command("DEBIAN_FRONTEND=noninteractive chroot . apt-get -qq install --no-install-recommends /debs/*.deb "
+  double t = command("DEBIAN_FRONTEND=noninteractive chroot . apt-get -qq install --no-install-recommends $(ls debs/*.deb | sed s,^,/,) "
                      ">apt.log 2>&1 && sync");
   command("umount dev proc");
   return t;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 type Row = (&'static str, &'static str, bool, &'static [Goal]);
 
 const ROWS: &[Row] = &[
-    ("write", "write of 1 GiB and fsync", true, &[Goal::Uml(1.0)]),
+    ("write", "write of a large file and fsync", true, &[Goal::Uml(1.0)]),
     ("read", "read of it, cached", true, &[Goal::Loop(1.3), Goal::Uml(1.0)]),
     ("dread", "read of it, O_DIRECT", true, &[Goal::Uml(1.0)]),
     ("dwrite", "overwrite of it, O_DIRECT, and fsync", true, &[Goal::Uml(1.0)]),
@@ -115,7 +115,10 @@ struct Bench {
 pub fn main(args: &[String]) -> Result<bool, String> {
     let args = Args::parse(args)?;
     let place = Place::find(args.ruml.as_deref(), args.native_only, "bench-disk")?;
-    let folder = place.bin.clone();
+    // Made anew, and nothing of it stays.
+    let folder = place.bin.join("work");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let program = folder.join("disk");
     tool(
         Command::new("gcc")
@@ -144,10 +147,7 @@ pub fn main(args: &[String]) -> Result<bool, String> {
     }
     let (text, good) = table(&columns, &bench.args);
     println!("{} on {}\n\n{text}", bench.folder.display(), file_system(&bench.folder));
-    // What is left are images; the next run makes them anew.
-    for name in ["image", "debian", "tree.tar"] {
-        let _ = std::fs::remove_file(bench.folder.join(name));
-    }
+    let _ = std::fs::remove_dir_all(&bench.folder);
     Ok(good)
 }
 
