@@ -26,6 +26,9 @@ const PAUSE: u64 = 20_000_000;
 
 static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
 
+/// What is taken: from a file, these ranges of bytes.
+type Taken = (Arc<dyn Pager>, Vec<(u64, u64)>);
+
 /// A file of which this address space has all mappings.
 struct Own {
     pager: Arc<dyn Pager>,
@@ -70,7 +73,7 @@ pub(super) fn relieve(mm: &Mm, faulting: &Arc<MappedFile>) {
 }
 
 /// A file to take from and what to take; the one that is being read before others.
-fn choose(inner: &MmInner, faulting: &Arc<MappedFile>) -> Option<(Arc<dyn Pager>, Vec<(u64, u64)>)> {
+fn choose(inner: &MmInner, faulting: &Arc<MappedFile>) -> Option<Taken> {
     let mut files = owned(inner.vmas.iter(), faulting);
     let first = faulting.pager.as_ref().and_then(|pager| files.remove(&pager.shared_by().0));
     first.into_iter().chain(files.into_values()).filter(|own| own.may_take && own.seen == own.all).find_map(
