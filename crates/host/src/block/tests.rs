@@ -259,7 +259,7 @@ fn a_flush_on_the_callers_thread_does_not_overtake_a_write() {
     write(&*disk, 0, pattern(5, 4096), false).unwrap();
     // The host may be slow once, but not at every attempt.
     assert!((0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
         disk.flush_now() == Some(Ok(()))
     }));
     let order = Order::new(Box::new(drop));
