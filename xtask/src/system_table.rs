@@ -413,4 +413,5 @@ pub const CASES: &[Case] = &[
     ext4("ext4-maps", &["maps"]),
     ext4("ext4-options", &["options"]),
     ext4("ext4-memory", &["memory"]),
+    ext4("ext4-mapped", &["mapped"]),
 ];

@@ -296,6 +296,15 @@ fn active() -> u64 {
     vcpus().iter().map(of).sum()
 }
 
+/// Whether the calling task may keep its vCPU's thread in a host call for about `ns`: no other task waits for this vCPU, no
+/// timer is due on it, and another one is there for whoever wakes up meanwhile.
+pub fn may_linger(ns: u64) -> bool {
+    let Some(own) = current_vcpu() else { return false };
+    own.queued.load(Ordering::SeqCst) == 0
+        && vcpus().iter().any(|v| v.id != own.id && v.idle.load(Ordering::SeqCst))
+        && own.timers.earliest().is_none_or(|at| at > host::clock::monotonic() + ns)
+}
+
 /// Calls one idle vCPU to steal queued work, if there is one.
 pub(super) fn call_idle() {
     if let Some(vcpu) = vcpus().iter().find(|v| v.idle.load(Ordering::SeqCst)) {

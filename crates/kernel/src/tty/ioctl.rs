@@ -72,6 +72,9 @@ pub fn tty_ioctl(tty: &Arc<Tty>, _file: &File, cmd: u32, arg: u64) -> Result<u64
                 return Err(EINVAL);
             }
         }
+        // A console's keys send UTF-8. getty takes what doesn't answer for a serial line, and waits a second for its
+        // modem's noise.
+        KDGKBMODE if is_console(tty) => UserPtr::new(arg).write(&(K_UNICODE as i32))?,
         TIOCGDEV => UserPtr::new(arg).write(&(tty.rdev() as u32))?,
         TIOCGSOFTCAR => UserPtr::new(arg).write(&i32::from(settings(tty).c_cflag & CLOCAL != 0))?,
         TIOCVHANGUP => {
@@ -85,6 +88,11 @@ pub fn tty_ioctl(tty: &Arc<Tty>, _file: &File, cmd: u32, arg: u64) -> Result<u64
         _ => return Err(ENOTTY),
     }
     Ok(0)
+}
+
+/// Whether it is one of /dev/tty1, tty2 …: what a PC has its virtual consoles at.
+fn is_console(tty: &Tty) -> bool {
+    tty.dev.0 == 4
 }
 
 fn settings(tty: &Tty) -> Termios {
