@@ -225,7 +225,8 @@ fn attach(task: &Arc<Task>, seize: bool, addr: u64, options: u64) -> Result<()> 
         true => request::options(options).map_err(|_| EIO)?,
         false => 0,
     };
-    if Arc::ptr_eq(&task.process, &tracer.process) || task.process.kthread.load(Ordering::Relaxed) {
+    // A task without a program is a part of the kernel: kthreads, and the built-in init.
+    if Arc::ptr_eq(&task.process, &tracer.process) || task.mm().is_err() {
         return Err(EPERM);
     }
     ptrace_access(task)?;
