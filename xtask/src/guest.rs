@@ -16,7 +16,7 @@ const SKIP: &str = "77";
 const DYNAMIC: &[&str] = &["exec", "fork", "mmap", "pthread", "signal_basic", "timers"];
 /// Programs that root runs. Where the host refuses them (status 77), or the tests run as an ordinary user, only the guest
 /// runs them, and their own checks must do.
-const AS_ROOT: &[&str] = &["newmount", "propagate", "protected"];
+const AS_ROOT: &[&str] = &["cgroup", "newmount", "propagate", "protected"];
 /// Only ever run in a guest: it may well harm whatever runs it.
 const GUEST_ONLY: &str = "fuzz";
 

@@ -407,7 +407,8 @@ fn read(id: i32, addr: u64, room: usize) -> Result<u64> {
     // Whoever possesses a key may read it if it may be found.
     let (key, _) = lookup(id, need::READ, false).or_else(|errno| match lookup(id, need::SEARCH, false) {
         Ok((key, true)) => Ok((key, true)),
-        _ => Err(errno),
+        // No number is a bad argument here, only one that nothing has.
+        _ => Err(if errno == EINVAL { ENOKEY } else { errno }),
     })?;
     let data = match &key.state.lock().body {
         _ if key.kind == "logon" => return Err(EOPNOTSUPP),

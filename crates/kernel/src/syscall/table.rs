@@ -433,6 +433,8 @@ syscalls! {
     // tracing and filtering system calls
     PTRACE task::ptrace::ptrace(request, pid, addr: address, data: hex);
     SECCOMP task::seccomp::seccomp(operation, flags: hex, args);
+    // terminals
+    VHANGUP tty::vhangup();
     // keyrings
     ADD_KEY keys::add_key(kind: string, name: string, payload, len, ring);
     REQUEST_KEY keys::request_key(kind: string, name: string, callout: string, dest);

@@ -81,7 +81,7 @@ pub fn tty_ioctl(tty: &Arc<Tty>, _file: &File, cmd: u32, arg: u64) -> Result<u64
             if !current().cred().capable(abi::cred::CAP_SYS_ADMIN) {
                 return Err(EPERM);
             }
-            tty.hang_up();
+            tty.vhangup();
         }
         // Faked input is how a program breaks out of its terminal: refused, as with dev.tty.legacy_tiocsti=0.
         TIOCSTI => return Err(EIO),
@@ -93,6 +93,18 @@ pub fn tty_ioctl(tty: &Arc<Tty>, _file: &File, cmd: u32, arg: u64) -> Result<u64
 /// Whether it is one of /dev/tty1, tty2 …: what a PC has its virtual consoles at.
 fn is_console(tty: &Tty) -> bool {
     tty.dev.0 == 4
+}
+
+/// vhangup(2): ends the use of the caller's terminal. EPERM.
+pub fn vhangup() -> Result<()> {
+    if !current().cred().capable(abi::cred::CAP_SYS_TTY_CONFIG) {
+        return Err(EPERM);
+    }
+    let tty = current().process.link.lock().tty.clone();
+    if let Some(tty) = tty {
+        tty.vhangup();
+    }
+    Ok(())
 }
 
 fn settings(tty: &Tty) -> Termios {

@@ -280,7 +280,7 @@ pub fn tracer_exits(task: &Arc<Task>) {
     for tracee in tracees {
         let (own, kill) = {
             let state = tracee.ptrace.state.lock();
-            let own = state.tracer.upgrade().is_some_and(|t| Arc::ptr_eq(&t, task));
+            let own = core::ptr::eq(state.tracer.as_ptr(), Arc::as_ptr(task));
             (own, state.options & PTRACE_O_EXITKILL != 0)
         };
         if !own {
@@ -310,8 +310,9 @@ pub fn tracee_exits(task: &Arc<Task>) {
 
 /// The tracee with that number, which is in a stop and the current task's. ESRCH.
 fn stopped(task: &Task) -> Result<()> {
+    let me = current();
     let state = task.ptrace.state.lock();
-    let own = state.tracer.upgrade().is_some_and(|t| Arc::ptr_eq(&t, &current()));
+    let own = core::ptr::eq(state.tracer.as_ptr(), Arc::as_ptr(&me));
     let here = state.stop.as_ref().is_some_and(|s| s.resumed.is_none() && !s.listening);
     if task.ptrace.is_traced() && own && here { Ok(()) } else { Err(ESRCH) }
 }

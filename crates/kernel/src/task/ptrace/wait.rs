@@ -84,7 +84,8 @@ pub(super) fn tell_end(task: &Arc<Task>) {
     let status = if whole { &task.process.exit_code } else { &task.exit_code };
     let status = status.load(Ordering::SeqCst);
     let uid = task.cred().uid;
-    tracer.tracees_ended.lock().push(Ended { tid: task.tid(), pgrp: task.process.pgrp(), uid, status });
+    let ended = Ended { tid: task.tid(), pgrp: task.process.pgrp(), uid, status };
+    tracer.tracees_ended.lock().push(ended);
     let (code, value) = family::exit_reason(status);
     if task.is_group_leader() {
         signal::send_process(&tracer, SigInfo::chld(code, task.tid(), uid, value, 0, 0));
