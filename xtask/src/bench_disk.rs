@@ -6,9 +6,11 @@
 
 use crate::bench::{Figures, measure, show, which};
 use crate::place::Place;
+use crate::process;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -301,6 +303,7 @@ fn boot(kernel: &Path, disk: &str) -> Result<f64, String> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .map_err(failed)?;
     let mut output = child.stdout.take().ok_or("no standard output")?;
@@ -317,7 +320,9 @@ fn boot(kernel: &Path, disk: &str) -> Result<f64, String> {
         }
     });
     let took = prompt.recv_timeout(BOOT_LIMIT);
-    child.kill().and_then(|()| child.wait()).map_err(failed)?;
+    // UML's own processes outlive its first one.
+    process::kill_group(child.id());
+    child.wait().map_err(failed)?;
     took.map(|t| t.as_nanos() as f64).map_err(|_| format!("{}: no login prompt", kernel.display()))
 }
 
