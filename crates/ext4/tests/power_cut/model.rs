@@ -2,7 +2,10 @@
 
 use crate::common::{self, Random};
 use abi::errno::{ENODATA, ENOSPC};
-use abi::fcntl::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE};
+use abi::fcntl::{
+    FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
+    FALLOC_FL_ZERO_RANGE,
+};
 use abi::time::Timespec;
 use ext4::recording::RecordingDevice;
 use ext4::{Filesystem, Inode, NewInode, RenameFlags, SetAttr, XattrFlags};
@@ -47,6 +50,8 @@ pub struct Write {
     pub file: usize,
     pub start: usize,
     pub end: usize,
+    /// All of it or nothing: what was behind it has moved.
+    pub shifts: bool,
 }
 
 pub struct World {
@@ -172,7 +177,7 @@ impl World {
     /// Changes a file's bytes in the model.
     fn change(&mut self, file: usize, start: usize, end: usize, change: impl FnOnce(&mut Vec<u8>)) {
         let op = self.states.len();
-        self.writes.push(Write { op, file, start, end });
+        self.writes.push(Write { op, file, start, end, shifts: false });
         let state = self.state.files.get_mut(&file).unwrap();
         change(Arc::make_mut(&mut state.content));
     }
@@ -227,6 +232,31 @@ impl World {
         });
     }
 
+    /// Takes some blocks out of a file, or puts a hole into it.
+    fn shift(&mut self, path: &str, file: usize) {
+        let inode = self.walk(path);
+        let block = self.fs.geometry().block_size;
+        let blocks = self.state.files[&file].content.len() / block;
+        let (at, count) = (self.random.pick(blocks + 1), 1 + self.random.pick(8));
+        let (offset, len) = (at * block, count * block);
+        let insert = self.random.pick(2) == 0;
+        let mode = if insert { FALLOC_FL_INSERT_RANGE } else { FALLOC_FL_COLLAPSE_RANGE };
+        if inode.fallocate(mode, offset as u64, len as u64, false).is_err() {
+            // Indirect maps, or past the end.
+            return;
+        }
+        self.change(file, 0, 0, |content| {
+            if insert {
+                content.splice(offset..offset, std::iter::repeat_n(0, len));
+            } else {
+                content.drain(offset..offset + len);
+            }
+        });
+        if let Some(write) = self.writes.last_mut() {
+            write.shifts = true;
+        }
+    }
+
     fn note_sync(&mut self) {
         self.synced.push((self.device.position(), self.states.len()));
     }
@@ -268,7 +298,7 @@ impl World {
             }
             45..49 => {
                 let Some((path, file)) = self.pick_file() else { return };
-                self.fallocate(&path, file);
+                if self.random.pick(2) == 0 { self.fallocate(&path, file) } else { self.shift(&path, file) }
             }
             49..54 => {
                 let path = self.new_path();
