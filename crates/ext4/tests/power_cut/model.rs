@@ -270,7 +270,8 @@ impl World {
         // As long as the directory has had this name.
         let known = |state: &State| dir.is_empty() || state.tree.contains_key(&dir);
         let last = (1..self.states.len()).rev().take_while(|op| known(&self.states[op - 1]));
-        if let Some(op) = last.into_iter().find(|op| names(&self.states[*op]) != names(&self.states[op - 1])) {
+        if let Some(op) = last.into_iter().find(|op| names(&self.states[*op]) != names(&self.states[op - 1]))
+        {
             self.synced.push((self.device.position(), op));
         }
     }
