@@ -395,9 +395,15 @@ pub const CASES: &[Case] = &[
     },
     Case {
         native: false,
-        seconds: 300,
-        needs: &["/sbin/e2fsck"],
+        seconds: 900,
+        needs: &["/sbin/e2fsck", "sqlite3", "/usr/bin/git", "dpkg-deb"],
         ..Case { name: "cuts", job: Job::Driver("cuts.py", &["6"]), ..BASE }
+    },
+    Case {
+        native: false,
+        seconds: 300,
+        needs: &["/sbin/e2fsck", "gcc"],
+        ..Case { name: "tree", job: Job::Driver("tree.py", &["tree.c"]), ..BASE }
     },
     disk("disk-read", &["read"]),
     disk("disk-write", &["write"]),

@@ -257,6 +257,25 @@ impl World {
         }
     }
 
+    /// fsync(2) or fdatasync(2) of a directory: its names are durable.
+    fn sync_dir(&mut self) {
+        let dir = self.pick(|node| *node == Node::Directory).filter(|_| self.random.pick(3) > 0);
+        let dir = dir.unwrap_or_default();
+        let datasync = self.random.pick(2) == 0;
+        self.walk(&dir).fsync(datasync).unwrap();
+        let names = |state: &State| {
+            let here = state.tree.iter().filter(|(path, _)| split(path).0 == dir);
+            here.map(|(path, node)| (path.clone(), node.clone())).collect::<Vec<_>>()
+        };
+        // As long as the directory has had this name.
+        let known = |state: &State| dir.is_empty() || state.tree.contains_key(&dir);
+        let last = (1..self.states.len()).rev().take_while(|op| known(&self.states[op - 1]));
+        if let Some(op) = last.into_iter().find(|op| names(&self.states[*op]) != names(&self.states[op - 1]))
+        {
+            self.synced.push((self.device.position(), op));
+        }
+    }
+
     fn note_sync(&mut self) {
         self.synced.push((self.device.position(), self.states.len()));
     }
@@ -362,7 +381,8 @@ impl World {
                 self.walk(&path).set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() }).unwrap();
                 self.state.files.get_mut(&file).unwrap().mode = mode;
             }
-            85..94 => {
+            85..88 => self.sync_dir(),
+            88..94 => {
                 let Some((path, file)) = self.pick_file() else { return };
                 self.walk(&path).fsync(false).unwrap();
                 self.synced.push((self.device.position(), self.touched[&file]));
