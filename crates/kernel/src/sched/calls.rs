@@ -209,7 +209,9 @@ pub fn sched_setaffinity(pid: i32, len: u32, mask: u64) -> Result<()> {
     task.sched.set_attr(SchedAttr { affinity, ..task.sched.attr() });
     // The caller moves at once, another task at its next turn.
     let here = super::current_vcpu().map_or(0, |v| v.id);
-    if Arc::ptr_eq(&task, &current()) && affinity & (1 << here.min(63)) == 0 {
+    if !Arc::ptr_eq(&task, &current()) {
+        super::vcpu::call_all();
+    } else if affinity & (1 << here.min(63)) == 0 {
         yield_now();
     }
     Ok(())

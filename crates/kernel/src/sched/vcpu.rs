@@ -236,7 +236,8 @@ impl Vcpu {
                 task.put_fiber(fiber);
                 if task.sched.switch_out() {
                     task.sched.nivcsw.fetch_add(1, Ordering::Relaxed);
-                    self.push(task);
+                    // Here, unless it may not run here any more.
+                    enqueue(task);
                 } else {
                     task.sched.nvcsw.fetch_add(1, Ordering::Relaxed);
                 }
@@ -303,6 +304,13 @@ pub fn may_linger(ns: u64) -> bool {
     own.queued.load(Ordering::SeqCst) == 0
         && vcpus().iter().any(|v| v.id != own.id && v.idle.load(Ordering::SeqCst))
         && own.timers.earliest().is_none_or(|at| at > host::clock::monotonic() + ns)
+}
+
+/// Calls every idle vCPU: what is queued may run elsewhere than before.
+pub(super) fn call_all() {
+    for vcpu in vcpus().iter().filter(|v| v.idle.load(Ordering::SeqCst)) {
+        vcpu.kick();
+    }
 }
 
 /// Calls one idle vCPU to steal queued work, if there is one.
