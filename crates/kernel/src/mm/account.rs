@@ -130,6 +130,23 @@ const ADMIT_TRIES: u32 = 100;
 /// How long at a time, ns.
 const ADMIT_PAUSE: u64 = 10_000_000;
 
+/// Counts `bytes` that are to be taken at once, by host calls that nobody looks after: more than there is would be gone
+/// before the OOM killer looks. ENOMEM. No lock may be held.
+pub fn room_for(bytes: u64) -> Result<()> {
+    let fits = || used().saturating_add(bytes) <= overcommit::total();
+    measure();
+    if !fits() {
+        oom::shrink_caches(bytes);
+        measure();
+        if !fits() {
+            return Err(ENOMEM);
+        }
+    }
+    // Until somebody looks again.
+    USED.fetch_add(bytes, Ordering::Relaxed);
+    Ok(())
+}
+
 /// Counts a thread to be made, with an address space of its own if `space`. When there is no memory for what the host
 /// needs for it, waits a little, and longer for that of processes that are dying; then ENOMEM. EINTR by a fatal signal.
 /// No lock may be held.

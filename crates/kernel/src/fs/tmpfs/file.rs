@@ -3,20 +3,25 @@
 //! Bytes go through a bounded kernel buffer: user memory may fault, and a fault may need this very file.
 
 use abi::Result;
-use abi::errno::{EINVAL, EISDIR, EOPNOTSUPP, EPERM};
+use abi::errno::{EFBIG, EINVAL, EISDIR, ENOSPC, EOPNOTSUPP, EPERM};
 use abi::fcntl::{
     F_ADD_SEALS, F_GET_SEALS, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_WRITE, FALLOC_FL_KEEP_SIZE,
     FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, OpenFlags, SEEK_DATA, SEEK_HOLE,
 };
+use abi::mm::PAGE_SIZE;
 use std::sync::atomic::Ordering;
 
 use super::memfd;
 use super::node::{Content, Node};
 use super::tmpfs_of;
+use crate::mm::account;
+use crate::sched::cond_resched;
 use crate::vfs::{DirEmit, File, FileOps, IovDest, IovSource, Mapping, MmapRequest, Readdir};
 
 /// Bytes copied at a time.
 const CHUNK: usize = 64 * 1024;
+/// Bytes allocated at a time.
+const PORTION: u64 = 32 << 20;
 
 /// A regular file.
 pub struct TmpfsFile;
@@ -167,11 +172,34 @@ impl FileOps for TmpfsFile {
         let inode = file.inode();
         let node = Node::of(inode);
         let fs = tmpfs_of(node.sb());
+        let keep_size = mode & FALLOC_FL_KEEP_SIZE != 0;
+        let end = offset.checked_add(len).ok_or(EFBIG)?;
+        let large = mode & !FALLOC_FL_KEEP_SIZE == 0 && len > PORTION;
+        if large {
+            let size = node.lock().data()?.size();
+            account::room_for(len.saturating_sub(size)).map_err(|_| ENOSPC)?;
+        }
         let _writers = inode.rwsem.lock();
         let seals = node.seals.load(Ordering::SeqCst);
+        if large {
+            let size = node.lock().data()?.size();
+            if end > size && !keep_size && seals & F_SEAL_GROW != 0 {
+                return Err(EPERM);
+            }
+            fs.has_room((len / PAGE_SIZE).saturating_sub(size / PAGE_SIZE))?;
+            // The host may take a second for a gigabyte, and others wait for the lock.
+            let mut at = offset;
+            while at < end {
+                let portion = PORTION.min(end - at);
+                node.lock().data()?.allocate(fs, at, portion, keep_size)?;
+                at += portion;
+                cond_resched()?;
+            }
+            node.lock().modified();
+            return Ok(());
+        }
         let mut inner = node.lock();
         let data = inner.data()?;
-        let keep_size = mode & FALLOC_FL_KEEP_SIZE != 0;
         match mode & !FALLOC_FL_KEEP_SIZE {
             FALLOC_FL_PUNCH_HOLE if keep_size => {
                 if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 {
@@ -180,7 +208,6 @@ impl FileOps for TmpfsFile {
                 data.punch_hole(fs, offset, len)?;
             }
             0 | FALLOC_FL_ZERO_RANGE => {
-                let end = offset.checked_add(len).ok_or(abi::errno::EFBIG)?;
                 if end > data.size() && !keep_size && seals & F_SEAL_GROW != 0 {
                     return Err(EPERM);
                 }

@@ -47,6 +47,13 @@ impl Tmpfs {
         take(&self.pages, n, self.max_pages.load(Ordering::Relaxed))
     }
 
+    /// Whether `n` more pages could be counted; ENOSPC.
+    fn has_room(&self, n: u64) -> Result<()> {
+        self.charge(n)?;
+        self.uncharge(n);
+        Ok(())
+    }
+
     /// Replaces a charge of `old` pages by one of `new`, whatever the limit.
     fn recharge(&self, old: u64, new: u64) {
         self.pages.fetch_add(new, Ordering::Relaxed);
