@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crate::sync::{SpinLock, rank};
 use crate::task::{Task, TaskState};
@@ -53,14 +53,19 @@ impl Default for SchedAttr {
     }
 }
 
+/// No vCPU's number.
+const NOWHERE: usize = usize::MAX;
+
 /// The scheduler's part of a task.
 pub struct Sched {
     state: SpinLock<SchedState>,
     attr: SpinLock<SchedAttr>,
     /// Real-time priority lent by those who wait for its locks; 0 for none.
     lent: AtomicU8,
-    /// Weighted run time, ns.
+    /// Weighted run time, ns, by the clock of the vCPU that is named in `pace`.
     vruntime: AtomicU64,
+    /// The vCPU by whose queue the virtual run time is reckoned; [`NOWHERE`] before it is in one.
+    pace: AtomicUsize,
     /// ns in the guest program and in the kernel.
     pub(crate) utime: AtomicU64,
     pub(crate) stime: AtomicU64,
@@ -92,6 +97,7 @@ impl Sched {
             attr: SpinLock::new(rank::LEAF, attr),
             lent: AtomicU8::new(0),
             vruntime: AtomicU64::new(vruntime),
+            pace: AtomicUsize::new(NOWHERE),
             utime: AtomicU64::new(0),
             stime: AtomicU64::new(0),
             nvcsw: AtomicU64::new(0),
@@ -128,9 +134,23 @@ impl Sched {
 
     /// Charges `ns` of running.
     pub fn charge(&self, ns: u64) {
-        let attr = self.attr();
-        let weighted = ns.saturating_mul(1024) / weight(attr);
-        self.vruntime.fetch_add(weighted, Ordering::Relaxed);
+        self.vruntime.fetch_add(weighted(ns, self.attr()), Ordering::Relaxed);
+    }
+
+    /// Weighted run time with the `ns` that are not charged yet.
+    pub(super) fn vruntime_with(&self, ns: u64) -> u64 {
+        self.vruntime().saturating_add(weighted(ns, self.attr()))
+    }
+
+    /// From now on its virtual run time is reckoned by vCPU `id`: each queue's grows at a pace of its own, and `lead` is
+    /// by how much that vCPU's is ahead of another's. Without it, whoever comes from a queue that is ahead would wait
+    /// until all of the others have caught up.
+    pub(super) fn reckon_by(&self, id: usize, lead: impl FnOnce(usize) -> i64) {
+        let before = self.pace.swap(id, Ordering::Relaxed);
+        if before != id && before != NOWHERE {
+            let vruntime = self.vruntime().saturating_add_signed(lead(before));
+            self.vruntime.store(vruntime, Ordering::Relaxed);
+        }
     }
 
     /// Moves the task behind its equals, for sched_yield(2).
@@ -186,6 +206,10 @@ impl Sched {
     }
 }
 
+fn weighted(ns: u64, attr: SchedAttr) -> u64 {
+    ns.saturating_mul(1024) / weight(attr)
+}
+
 /// Linux's weight of a nice level: each step is a quarter more or less.
 fn weight(attr: SchedAttr) -> u64 {
     const WEIGHTS: [u64; 40] = [
@@ -212,6 +236,13 @@ pub struct RunQueue {
 }
 
 impl RunQueue {
+    /// Time does not stand still while one task runs alone: it is `now` then, the virtual run time of that one.
+    pub fn alone_until(&mut self, now: u64) {
+        if self.fair.is_empty() {
+            self.min_vruntime = self.min_vruntime.max(now);
+        }
+    }
+
     /// Adds a runnable task.
     pub fn push(&mut self, task: Arc<Task>) {
         self.arrivals += 1;
@@ -252,6 +283,11 @@ impl RunQueue {
     pub fn has_for(&self, id: usize) -> bool {
         let allowed = |task: &Arc<Task>| id >= 64 || task.sched.attr().affinity & (1 << id) != 0;
         self.realtime.values().any(allowed) || self.fair.values().any(allowed)
+    }
+
+    /// How far its virtual time is, ns.
+    pub fn min_vruntime(&self) -> u64 {
+        self.min_vruntime
     }
 
     /// Number of runnable tasks.

@@ -20,8 +20,9 @@ pub struct Vcpu {
     pub cpu: Arc<host::cpu::Cpu>,
     pub(super) timers: TimerQueue,
     pub(super) queue: SpinLock<RunQueue>,
-    /// Length of `queue`, read without its lock.
+    /// Length of `queue`, and how far its virtual time is, read without its lock.
     pub(super) queued: AtomicUsize,
+    vtime: AtomicU64,
     idle: AtomicBool,
     /// ns of idling and in guest programs up to the last change between them, for /proc/stat.
     idle_time: AtomicU64,
@@ -94,6 +95,7 @@ pub fn start(count: usize) -> Vec<JoinHandle<()>> {
                         timers: TimerQueue::new(),
                         queue: SpinLock::new(rank::RUN_QUEUE, RunQueue::default()),
                         queued: AtomicUsize::new(0),
+                        vtime: AtomicU64::new(0),
                         idle: AtomicBool::new(false),
                         idle_time: AtomicU64::new(0),
                         user_time: AtomicU64::new(0),
@@ -197,6 +199,7 @@ impl Vcpu {
         }
         let mut queue = victim.queue.lock();
         let task = queue.pop(self.id);
+        victim.vtime.store(queue.min_vruntime(), Ordering::Relaxed);
         victim.queued.store(queue.len(), Ordering::SeqCst);
         task
     }
@@ -220,6 +223,7 @@ impl Vcpu {
     }
 
     fn run_task(self: &Arc<Self>, task: Arc<Task>) {
+        self.adopt(&task);
         task.sched.switch_in();
         self.switches.fetch_add(1, Ordering::Relaxed);
         super::loadavg::tick(task.sched.run_start.load(Ordering::Relaxed), active);
@@ -253,9 +257,35 @@ impl Vcpu {
     }
 
     fn push(&self, task: Arc<Task>) {
+        self.adopt(&task);
+        let running = if self.queued.load(Ordering::Relaxed) == 0 { self.running_vruntime() } else { None };
         let mut queue = self.queue.lock();
+        if let Some(now) = running {
+            queue.alone_until(now);
+            self.vtime.store(queue.min_vruntime(), Ordering::Relaxed);
+        }
         queue.push(task);
         self.queued.store(queue.len(), Ordering::SeqCst);
+    }
+
+    /// The virtual run time of the fair task that the calling thread runs, if that is this vCPU's.
+    fn running_vruntime(&self) -> Option<u64> {
+        if !self.is_current() {
+            return None;
+        }
+        let vruntime = |task: &Task| {
+            let fair = task.sched.realtime_priority() == 0;
+            fair.then(|| task.sched.vruntime_with(guest_so_far(task)))
+        };
+        task::with_current(vruntime).flatten()
+    }
+
+    /// A task that has come from another vCPU is reckoned by this one's time.
+    fn adopt(&self, task: &Task) {
+        task.sched.reckon_by(self.id, |before| {
+            let time = |vcpu: &Vcpu| vcpu.vtime.load(Ordering::Relaxed) as i64;
+            vcpus().get(before).map_or(0, |before| time(self) - time(before))
+        });
     }
 
     /// Whether somebody in the queue should run instead of `task`.

@@ -486,6 +486,7 @@ impl Task {
         let in_kernel = now.saturating_sub(self.kernel_since.swap(now, Ordering::Relaxed));
         self.sched.stime.fetch_add(in_kernel, Ordering::Relaxed);
         self.process.charge_cpu(0, in_kernel);
+        self.sched.charge(in_kernel);
     }
 
     /// Changes each time the task leaves its guest program.
