@@ -163,7 +163,7 @@ fn kernel() -> Arc<Tree> {
         attribute("enabled", || host::machine::huge_pages().trim_end().to_owned()),
         attribute("hpage_pmd_size", || 2 << 20),
     ];
-    let mm = dir("mm", [dir("transparent_hugepage", huge), dir("hugepages", [])]);
+    let mm = dir("mm", [dir("transparent_hugepage", huge)]);
     dir(
         "kernel",
         [
@@ -171,7 +171,6 @@ fn kernel() -> Arc<Tree> {
             attribute("address_bits", || 64),
             attribute("cpu_byteorder", || "little"),
             attribute("uevent_seqnum", crate::uevent::seqnum),
-            dir("debug", []),
             dir("security", []),
         ],
     )
