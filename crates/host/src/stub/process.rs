@@ -81,13 +81,14 @@ impl Process {
     }
 
     /// Whether a thread sleeps where signals could wake it, as it does while it waits for its turn, and how long it has
-    /// run outside the host's kernel, in clock ticks. None if it is gone.
-    pub(super) fn activity(&self, tid: i32) -> Option<(bool, u64)> {
+    /// run outside and inside the host's kernel, in clock ticks. None if it is gone.
+    pub(super) fn activity(&self, tid: i32) -> Option<(bool, u64, u64)> {
         let stat = self.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")));
         let stat = stat.and_then(std::io::Result::ok)?;
-        // A name with parentheses is no trouble: the state follows the last one, and utime is the twelfth word from there.
+        // A name with parentheses is no trouble: the state follows the last one; utime is the twelfth word from there, and
+        // stime comes after it.
         let mut words = stat.rsplit(") ").next()?.split(' ');
-        Some((words.next() == Some("S"), words.nth(10)?.parse().ok()?))
+        Some((words.next() == Some("S"), words.nth(10)?.parse().ok()?, words.next()?.parse().ok()?))
     }
 
     /// Whoever waits on this window learns of the process's death.
