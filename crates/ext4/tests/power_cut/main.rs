@@ -69,6 +69,10 @@ impl Checker<'_> {
     fn check_e2fsck(&self, cut: &Cut<'_>, data: &[u8]) {
         fs::write(&self.image.path, data).unwrap();
         self.e2fsck("-fy", &[0, 1]);
+        if !self.kind.has_journal() {
+            // Blocks that two files claimed: what the first repair gives away, only a second one counts.
+            self.e2fsck("-fy", &[0, 1]);
+        }
         self.e2fsck("-fn", &[0]);
         let fs = mount_copy(fs::read(&self.image.path).unwrap(), self.kind);
         let found = tree(&fs, !self.kind.has_journal());

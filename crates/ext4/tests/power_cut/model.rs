@@ -70,6 +70,8 @@ pub struct World {
     touched: BTreeMap<usize, usize>,
     /// Unlinked files that are still open.
     open: Vec<Arc<Inode>>,
+    /// The root stays in memory, and knows by itself what it has to wait for.
+    root: Option<Arc<Inode>>,
     files: usize,
 }
 
@@ -87,6 +89,7 @@ impl World {
     pub fn new(device: Arc<RecordingDevice>, fs: Arc<Filesystem>, random: Random) -> World {
         World {
             device,
+            root: fs.root().ok(),
             fs,
             random,
             state: State::default(),
@@ -103,6 +106,7 @@ impl World {
     /// Unmounts, after which everything is durable.
     pub fn close(&mut self) {
         self.open.clear();
+        self.root = None;
         self.fs.unmount().unwrap();
         self.synced.push((self.device.position(), self.states.len() - 1));
     }

@@ -33,7 +33,7 @@ pub fn unpack(build: &mut Build, layout: &Path) -> Result<&'static str, String> 
         build.script(&format!(
             "xargs -0r rm -rf -- < /mnt/out/oci/removed{number}\n\
              xargs -0r -I@ find @ -mindepth 1 -delete < /mnt/out/oci/emptied{number}\n\
-             tar --numeric-owner --xattrs --acls --exclude='.wh.*' -xpf /mnt/from/{}",
+             tar --numeric-owner --xattrs --exclude='.wh.*' -xpf /mnt/from/{}",
             build::quote(blob.as_bytes())
         ));
     }
