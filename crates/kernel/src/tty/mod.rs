@@ -278,29 +278,25 @@ impl Tty {
 
     /// Ends the use of all its open files, and its session loses it; who opens it anew finds it in order.
     pub fn vhangup(&self) {
-        let (session, foreground) = {
-            let mut inner = self.inner.lock();
+        self.end_use(|inner| {
             inner.hangups += 1;
-            inner.output.clear();
             inner.discipline.flush_input();
-            let ids = (inner.session, inner.foreground);
-            inner.session = 0;
-            inner.foreground = 0;
-            ids
-        };
-        jobctl::hang_up_session(self, session, foreground);
-        self.read_queue.wake_all();
-        self.write_queue.wake_all();
+            true
+        });
     }
 
     /// Ends all use of the terminal: reads see the end, writes fail, its session loses it.
     pub fn hang_up(&self) {
+        self.end_use(|inner| !std::mem::replace(&mut inner.hung_up, true));
+    }
+
+    /// Drops what is to be written, and takes the terminal from its session, if `mark` says so.
+    fn end_use(&self, mark: impl FnOnce(&mut Inner) -> bool) {
         let (session, foreground) = {
             let mut inner = self.inner.lock();
-            if inner.hung_up {
+            if !mark(&mut inner) {
                 return;
             }
-            inner.hung_up = true;
             inner.output.clear();
             let ids = (inner.session, inner.foreground);
             inner.session = 0;
