@@ -1,5 +1,5 @@
 """ext2, ext3 and ext4: as the root, mounted, and what is left on the image."""
-import os, re, shutil, subprocess, sys, tempfile
+import hashlib, os, re, shutil, subprocess, sys, tempfile
 
 ruml, words = sys.argv[1], sys.argv[2:]
 work = tempfile.mkdtemp()
@@ -207,6 +207,37 @@ def memory():
     check("b.img")
 
 
-{"root": root, "files": files, "maps": maps, "options": options, "memory": memory}[words[0]]()
+def mapped():
+    """Files larger than the memory, mapped: read, written, and read by several at once."""
+    image("c.img", "2G")
+    tool("/bin/bash", "-c", "truncate -s 900M big; printf 'write big big' | /sbin/debugfs -w -f - c.img")
+    text = guest("""mount /dev/ubda /mnt; cat > /tmp/walk.py <<'END'
+import hashlib, mmap, sys
+f = open("/mnt/big", "r+b")
+if sys.argv[1] == "read":
+    m = mmap.mmap(f.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
+    print(hashlib.md5(m).hexdigest())
+else:
+    m = mmap.mmap(f.fileno(), 0)
+    for at in range(0, len(m), 4096):
+        m[at:at + 8] = at.to_bytes(8, "little")
+    # Long gone from memory by now.
+    print(all(m[at:at + 8] == at.to_bytes(8, "little") for at in range(0, len(m), 40960)))
+END
+        python3 /tmp/walk.py read; python3 /tmp/walk.py write; python3 /tmp/walk.py read > /tmp/a; md5sum < /mnt/big | cut -c-32 | cmp - /tmp/a && echo same
+        grep -E '^(Cached|MemFree)' /proc/meminfo; umount /mnt; ! dmesg | grep -i 'out of memory'""", "c.img", mem="256M")
+    has(text, hashlib.md5(bytes(900 << 20)).hexdigest(), "True", "same")
+    held = [int(n) for n in re.findall(r"(?:Cached|MemFree): +(\d+)", text)]
+    if max(held) > 256 << 10:
+        fail(f"the cache does not stay within the memory: {text}")
+    check("c.img")
+    tool("/sbin/debugfs", "-R", "dump /big out", "c.img")
+    with open("out", "rb") as out:
+        pages = iter(lambda: out.read(4096), b"")
+        if any(page != (at * 4096).to_bytes(8, "little") + bytes(4088) for at, page in enumerate(pages)):
+            fail("what was written through a mapping is not on the disk")
+
+
+{"root": root, "files": files, "maps": maps, "options": options, "memory": memory, "mapped": mapped}[words[0]]()
 shutil.rmtree(work)
 print("PASS")

@@ -51,6 +51,8 @@ t.send("\x03")
 t.expect("KeyboardInterrupt")
 t.send("6*7\r")
 t.expect("\n42")
+# Not before: between two lines the terminal is in canonical mode, where ^D is no character.
+t.expect(">>> ")
 t.send("\x04")
 t.expect("$ ")
 t.send("stty -a | sed 's/rows.*columns [0-9]*/rows 24; columns 80/' | md5sum; echo tty''done\r")

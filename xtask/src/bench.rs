@@ -96,7 +96,8 @@ impl Args {
     }
 }
 
-type Figures = HashMap<String, f64>;
+/// ns by a row's name.
+pub type Figures = HashMap<String, f64>;
 
 /// Runs the task; whether every goal was reached.
 pub fn main(args: &[String]) -> Result<bool, String> {
@@ -231,7 +232,7 @@ impl Goal {
     }
 }
 
-fn show(ns: f64) -> String {
+pub fn show(ns: f64) -> String {
     match ns {
         n if n < 1e3 => format!("{n:.0} ns"),
         n if n < 1e6 => format!("{:.2} µs", n / 1e3),
@@ -250,7 +251,7 @@ fn pin(place: &Place, program: &Path, pinned: bool) -> Command {
 }
 
 /// Runs the program and reads its `BENCH name ns` lines.
-fn measure(command: &mut Command) -> Result<Figures, String> {
+pub fn measure(command: &mut Command) -> Result<Figures, String> {
     let o = process::run(command, b"", LIMIT)?;
     let figures = parse(&o.text());
     if figures.is_empty() {
@@ -342,7 +343,8 @@ fn family(root: u32) -> Vec<u32> {
     all
 }
 
-fn which(name: &str) -> Option<PathBuf> {
+/// Where a program is, by PATH.
+pub fn which(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|d| d.join(name)).find(|p| p.is_file())
 }
 

@@ -14,6 +14,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SKIP: &str = "77";
 /// Programs that also exist in a dynamically linked flavour: the loader, a relocated stack, glibc's locale and threads.
 const DYNAMIC: &[&str] = &["exec", "fork", "mmap", "pthread", "signal_basic", "timers"];
+/// Programs that root runs. Where the host refuses them (status 77), or the tests run as an ordinary user, only the guest
+/// runs them, and their own checks must do.
+const AS_ROOT: &[&str] = &["cgroup", "newmount", "propagate", "protected"];
 /// Only ever run in a guest: it may well harm whatever runs it.
 const GUEST_ONLY: &str = "fuzz";
 
@@ -97,6 +100,19 @@ fn test(place: &Place, name: &str) -> Result<Verdict, String> {
     if name == GUEST_ONLY {
         return guest_only(place, name);
     }
+    if AS_ROOT.contains(&name) {
+        let native =
+            place.as_root().then(|| process::run(&mut place.root_command(&place.bin.join(name)), b"", LIMIT));
+        return match native.transpose()? {
+            Some(native) if native.status_text() != SKIP => match in_guest(place, name) {
+                Some(mut command) => {
+                    compare(place, name, &native, "ruml", &process::run(&mut command, b"", LIMIT)?)
+                }
+                None => Ok(Verdict::Passed),
+            },
+            _ => guest_only(place, name),
+        };
+    }
     let native = process::run(&mut place.command(&place.bin.join(name)), b"", LIMIT)?;
     if native.status_text() == SKIP {
         return Ok(Verdict::Skipped("the host's kernel cannot run it".to_string()));
@@ -139,12 +155,8 @@ fn guest_only(place: &Place, name: &str) -> Result<Verdict, String> {
 fn in_guest(place: &Place, name: &str) -> Option<Command> {
     let mut c = place.command(place.ruml.as_deref()?);
     c.arg("run").arg("--volume").arg(format!("{}:/t:ro", place.bin.display()));
-    c.arg("--user").arg(format!("{}:{}", place.uid, place.gid)).args([
-        "--workdir",
-        "/",
-        "--",
-        &format!("/t/{name}"),
-    ]);
+    let (uid, gid) = if AS_ROOT.contains(&name) { (0, 0) } else { (place.uid, place.gid) };
+    c.arg("--user").arg(format!("{uid}:{gid}")).args(["--workdir", "/", "--", &format!("/t/{name}")]);
     Some(c)
 }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bench_disk;
 mod check;
 mod compat;
 mod fuzz;
@@ -30,6 +31,8 @@ usage: cargo xtask TASK [OPTIONS]
   system-tests [--native-only] [--ruml PATH] [FILTER]  whole programs in a ruml guest
   bench [--only A,B] [--runs N] [--native-only] [--no-pin] [--ruml PATH] [--uml PATH]
                                                        figures beside native and UML, as a Markdown table
+  bench-disk [--only A,B] [--image DEBIAN] [--files N] [--megs N] [--native-only] [--ruml PATH] [--uml PATH] [--no-uml]
+                                                       the same of an ext4 image; as root also of a loop mount
 ";
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         "hostile-tests" => hostile::main(&rest),
         "system-tests" => system::main(&rest),
         "bench" => bench::main(&rest),
+        "bench-disk" => bench_disk::main(&rest),
         "" | "-h" | "--help" | "help" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -67,6 +67,18 @@ impl Place {
         c
     }
 
+    /// Whether the tests are run by root.
+    pub fn as_root(&self) -> bool {
+        self.as_root
+    }
+
+    /// `program` as whoever runs the tests.
+    pub fn root_command(&self, program: &Path) -> Command {
+        let mut c = Command::new(program);
+        c.current_dir("/").env_remove("TMPDIR").env("LC_ALL", "C.UTF-8");
+        c
+    }
+
     /// Whether the test user can read a file or directory.
     pub fn reaches(&self, path: &Path) -> bool {
         self.command(Path::new("test")).arg("-r").arg(path).status().is_ok_and(|s| s.success())

@@ -100,7 +100,7 @@ fn test(place: &Place, toolchain: Option<&Path>, case: &Case) -> Result<f64, Str
         }
         Job::Driver(file, words) => {
             let mut c = place.command(Path::new("/usr/bin/python3"));
-            c.arg("-B").arg(staged(place, file)?);
+            c.arg("-B").arg(staged(place, file, words)?);
             if let Some(ruml) = &place.ruml {
                 c.arg(ruml).args(case.args);
             }
@@ -123,10 +123,14 @@ fn guest(place: &Place, args: &[&str]) -> Command {
     c
 }
 
-/// A driver where the test user can read it, beside what it imports.
-fn staged(place: &Place, file: &str) -> Result<PathBuf, String> {
-    for name in ["term.py", file] {
-        let from = place.root.join("tests/system").join(name);
+/// A driver where the test user can read it, beside what it imports and the guest tests that it compiles.
+fn staged(place: &Place, file: &str, words: &[&str]) -> Result<PathBuf, String> {
+    let mut names: Vec<(&str, &str)> = ["term.py", file].map(|name| ("tests/system", name)).into();
+    for source in words.iter().filter(|word| word.ends_with(".c")) {
+        names.extend([("tests/guest", *source), ("tests/guest", "t.h")]);
+    }
+    for (folder, name) in names {
+        let from = place.root.join(folder).join(name);
         std::fs::copy(&from, place.bin.join(name)).map_err(|e| format!("{}: {e}", from.display()))?;
     }
     Ok(place.bin.join(file))

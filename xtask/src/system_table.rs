@@ -284,7 +284,7 @@ pub const CASES: &[Case] = &[
             "mkdir m n; unshare -m sh -c 'mount -t tmpfs t m && echo in >m/f && cat m/f; touch ready; while [ ! -e done ]; do sleep 0.02; done' & \
              while [ ! -e ready ]; do sleep 0.02; done; ls m | wc -l; test $(readlink /proc/$!/ns/mnt) != $(readlink /proc/self/ns/mnt) && echo other; \
              nsenter --mount=/proc/$!/ns/mnt cat $PWD/m/f; touch done; wait; nsenter -t $$ -m true && echo same; \
-             mount --bind m n && mount --make-unbindable n && ! mount --bind n m 2>/dev/null && echo refused; ! mount --make-shared n 2>/dev/null && mount --make-rslave / && mount --make-rprivate / && echo private",
+             mount --bind m n && mount --make-unbindable n && ! mount --bind n m 2>/dev/null && echo refused; mount --make-shared n && mount --make-rslave / && mount --make-rprivate / && echo private",
             Exact("in\n0\nother\nin\nsame\nrefused\nprivate\n"),
         )
     },
@@ -383,6 +383,12 @@ pub const CASES: &[Case] = &[
     },
     Case {
         native: false,
+        needs: &["/usr/bin/python3", "busybox"],
+        job: Job::Driver("oci.py", &[]),
+        ..sh("oci", "", Any)
+    },
+    Case {
+        native: false,
         needs: &["/usr/bin/python3"],
         job: Job::Driver("volume.py", &[]),
         ..sh("volume", "", Any)
@@ -395,9 +401,15 @@ pub const CASES: &[Case] = &[
     },
     Case {
         native: false,
-        seconds: 300,
-        needs: &["/sbin/e2fsck"],
+        seconds: 900,
+        needs: &["/sbin/e2fsck", "sqlite3", "/usr/bin/git", "dpkg-deb"],
         ..Case { name: "cuts", job: Job::Driver("cuts.py", &["6"]), ..BASE }
+    },
+    Case {
+        native: false,
+        seconds: 300,
+        needs: &["/sbin/e2fsck", "gcc"],
+        ..Case { name: "tree", job: Job::Driver("tree.py", &["tree.c"]), ..BASE }
     },
     disk("disk-read", &["read"]),
     disk("disk-write", &["write"]),
@@ -413,4 +425,5 @@ pub const CASES: &[Case] = &[
     ext4("ext4-maps", &["maps"]),
     ext4("ext4-options", &["options"]),
     ext4("ext4-memory", &["memory"]),
+    ext4("ext4-mapped", &["mapped"]),
 ];

@@ -316,4 +316,8 @@ consts! { u32;
     KD_TEXT = 0,
     KD_GRAPHICS = 1,
     KB_101 = 2,
+    K_RAW = 0,
+    K_XLATE = 1,
+    K_MEDIUMRAW = 2,
+    K_UNICODE = 3,
 }

@@ -9,7 +9,7 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -29,12 +29,47 @@ pub struct Open {
     pub lock: Option<Lock>,
 }
 
+/// What a COW file and its backing file are in: host files, but for tests that cut the power.
+pub trait Storage {
+    /// Reads some bytes; none past the end.
+    ///
+    /// # Errors
+    /// Those of pread(2).
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `buf`.
+    ///
+    /// # Errors
+    /// Those of pwrite(2).
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// Those of fdatasync(2).
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+impl Storage for File {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buf, offset)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(self, buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+}
+
 /// A COW file and its backing file, which is opened read-only.
-pub struct Cow {
+pub struct Cow<F: Storage = File> {
     /// The COW file.
-    pub file: File,
+    pub file: F,
     /// The backing file.
-    pub backing: File,
+    pub backing: F,
     path: PathBuf,
     header: Header,
     bitmap: Mutex<Bitmap>,
@@ -62,17 +97,33 @@ fn is_cow(file: &File) -> io::Result<bool> {
     Ok(Header::parse(&read_start(file)?).is_some())
 }
 
-fn read_start(file: &File) -> io::Result<Vec<u8>> {
+fn read_start(file: &impl Storage) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; MAX_HEADER];
-    let mut len = 0;
-    while len < MAX_HEADER {
-        match file.read_at(&mut bytes[len..], len as u64)? {
-            0 => break,
-            n => len += n,
-        }
-    }
+    let len = read_some(file, &mut bytes, 0)?;
     bytes.truncate(len);
     Ok(bytes)
+}
+
+/// Reads until `buf` is full or the file ends.
+fn read_some(file: &impl Storage, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// What the start of a file says, if it is a COW file's.
+fn parse(path: &Path, file: &impl Storage) -> Result<Header> {
+    match Header::parse(&at(path, read_start(file))?) {
+        None => Err(format!("{}: is not a COW file", path.display())),
+        Some(header) => header.map_err(|e| format!("{}: {e}", path.display())),
+    }
 }
 
 /// Makes a COW file over `backing`, with nothing in it. It must not exist, unless `replace`.
@@ -116,10 +167,7 @@ impl Cow {
         if let Some(lock) = how.lock {
             lock(&file, path, !how.readonly)?;
         }
-        let mut header = match Header::parse(&at(path, read_start(&file))?) {
-            None => return Err(format!("{}: is not a COW file", path.display())),
-            Some(header) => header.map_err(|e| format!("{}: {e}", path.display()))?,
-        };
+        let mut header = parse(path, &file)?;
         let named = resolve(path, &header.backing);
         let backing_path = match backing {
             Some(path) => at(path, path.canonicalize())?,
@@ -139,21 +187,25 @@ impl Cow {
             let bytes = header.encode().map_err(|e| format!("{}: {e}", path.display()))?;
             at(path, file.write_all_at(&bytes, 0).and_then(|()| file.sync_data()))?;
         }
-        let len = header.writable_sectors().div_ceil(8);
         if at(path, length(&file))? < header.bitmap_offset() + header.bitmap_len() {
             return Err(format!("{}: is cut short within its bitmap", path.display()));
         }
-        let mut bits = vec![0; len as usize];
+        Cow::with(path, header, file, backing_file)
+    }
+}
+
+impl<F: Storage> Cow<F> {
+    /// A COW file with the backing file that it is given, whose size and date nobody checks. `path` is for messages.
+    pub fn over(path: &Path, file: F, backing: F) -> Result<Cow<F>> {
+        Cow::with(path, parse(path, &file)?, file, backing)
+    }
+
+    fn with(path: &Path, header: Header, file: F, backing: F) -> Result<Cow<F>> {
+        let mut bits = vec![0; header.writable_sectors().div_ceil(8) as usize];
         // The last byte of a bitmap may lie beyond the end of a file that is just long enough.
-        let mut done = 0;
-        while done < bits.len() {
-            match at(path, file.read_at(&mut bits[done..], header.bitmap_offset() + done as u64))? {
-                0 => break,
-                n => done += n,
-            }
-        }
+        at(path, read_some(&file, &mut bits, header.bitmap_offset()))?;
         let bitmap = Mutex::new(Bitmap::new(bits, header.writable_sectors()));
-        Ok(Cow { file, backing: backing_file, path: path.to_owned(), header, bitmap, flush: Mutex::new(()) })
+        Ok(Cow { file, backing, path: path.to_owned(), header, bitmap, flush: Mutex::new(()) })
     }
 
     /// What the file says of itself.
@@ -243,7 +295,7 @@ impl Cow {
     }
 }
 
-impl Drop for Cow {
+impl<F: Storage> Drop for Cow<F> {
     fn drop(&mut self) {
         if self.bitmap().is_dirty() {
             // Whoever needs to know whether it went well has asked for a flush.
@@ -253,19 +305,9 @@ impl Drop for Cow {
 }
 
 /// Reads all of `buf`, with zeros for what lies past the end.
-pub(crate) fn read_full(file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
-    let mut done = 0;
-    while done < buf.len() {
-        match file.read_at(&mut buf[done..], offset + done as u64) {
-            Ok(0) => {
-                buf[done..].fill(0);
-                break;
-            }
-            Ok(n) => done += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
+fn read_full(file: &impl Storage, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    let done = read_some(file, buf, offset)?;
+    buf[done..].fill(0);
     Ok(())
 }
 

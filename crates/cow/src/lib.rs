@@ -19,7 +19,7 @@ mod header;
 mod merge;
 
 pub use bitmap::Bitmap;
-pub use cow::{Cow, Extent, Lock, Open, create};
+pub use cow::{Cow, Extent, Lock, Open, Storage, create};
 pub use header::{Header, Version};
 pub use merge::{Progress, merge_in_place, merge_to};
 

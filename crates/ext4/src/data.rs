@@ -312,12 +312,13 @@ impl Inode {
     }
 
     /// fsync(2), with `datasync` fdatasync(2): returns when all that was written back and stored is durable. The caller
-    /// has written its dirty data back before.
+    /// has written its dirty data back before. The data of a directory are its names: programs rely on fdatasync(2) for
+    /// those.
     ///
     /// # Errors
     /// `EIO` if the journal is or was aborted, the device's.
     pub fn fsync(&self, datasync: bool) -> Result<()> {
-        let last = if datasync { &self.data.data_tid } else { &self.data.tid };
+        let last = if datasync && !self.is_dir() { &self.data.data_tid } else { &self.data.tid };
         match last.load(Ordering::Acquire).checked_sub(1) {
             Some(tid) => self.fs.transactions.sync_tid(tid as u32),
             None => self.fs.device.flush(),

@@ -89,7 +89,8 @@ impl Inode {
         self.finish(state, &mut handle, Ok(()))
     }
 
-    /// Takes `len` bytes out; what follows moves down.
+    /// Takes `len` bytes out; what follows moves down. A crash sees all of that or nothing, unless the file is in more
+    /// pieces than one transaction can hold: then, as in Linux, it may see a part.
     fn collapse(&self, state: &mut InodeState, offset: u64, len: u64) -> Result<()> {
         let fs = &*self.fs;
         let bytes = fs.geometry.block_size as u64;
@@ -97,24 +98,30 @@ impl Inode {
             return Err(EINVAL);
         }
         let (from, by) = (offset / bytes, (len / bytes) as u32);
+        let to = from + u64::from(by);
         balloc::discard_window(self);
         self.settle(state, from, u64::MAX);
-        self.punch(state, from, from + u64::from(by))?;
-        let mut handle = fs.begin(map::insert_credits(state) + 1)?;
+        let whole = map::shift_credits(self, state, from as u32, to)?;
+        if whole.is_none() {
+            self.punch(state, from, to)?;
+        }
+        let mut handle = fs.begin(whole.unwrap_or(map::insert_credits(state) + 1))?;
         let result = (|| {
-            let mut next = Some(from as u32 + by);
+            while whole.is_some() && map::remove_step(self, state, &mut handle, from, to)? {}
+            let mut next = Some(to as u32);
             while let Some(at) = next {
-                self.need_credits(state, &mut handle)?;
+                if whole.is_none() {
+                    self.need_credits(state, &mut handle)?;
+                }
                 next = map::shift_down(self, state, &mut handle, at, by)?;
             }
-            self.need_credits(state, &mut handle)?;
             state.size -= len;
             Ok(())
         })();
         self.finish(state, &mut handle, result)
     }
 
-    /// Makes a hole of `len` bytes; what was there moves up.
+    /// Makes a hole of `len` bytes; what was there moves up. In one transaction, as far as that holds it.
     fn insert_range(&self, state: &mut InodeState, offset: u64, len: u64, limit: u64) -> Result<()> {
         let fs = &*self.fs;
         let bytes = fs.geometry.block_size as u64;
@@ -130,17 +137,20 @@ impl Inode {
         balloc::discard_window(self);
         let from = (offset / bytes) as u32;
         self.settle(state, u64::from(from), u64::MAX);
-        let mut handle = fs.begin(map::insert_credits(state) + 1)?;
+        let whole = map::shift_credits(self, state, from, u64::from(from))?;
+        let mut handle = fs.begin(whole.unwrap_or(map::insert_credits(state) + 1))?;
         let result = (|| {
             map::cut(self, state, &mut handle, from)?;
             // The size first: data past it would be cut off by a check after a crash.
             state.size += len;
             let mut before = Some(extent::END);
             while let Some(limit) = before {
-                self.need_credits(state, &mut handle)?;
+                if whole.is_none() {
+                    self.need_credits(state, &mut handle)?;
+                }
                 before = map::shift_up(self, state, &mut handle, from, limit, by as u32)?;
             }
-            self.need_credits(state, &mut handle)
+            Ok(())
         })();
         self.finish(state, &mut handle, result)
     }

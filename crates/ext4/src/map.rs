@@ -398,6 +398,14 @@ pub(crate) fn cut(inode: &Inode, state: &mut InodeState, handle: &mut Handle, lb
     editing!(inode, state, handle, Need::Metadata, |root, nodes| Tree { root, nodes }.cut(lblk))
 }
 
+/// Credits for unmapping `from..to` and moving all that follows, in one transaction; none if no transaction holds that.
+pub(crate) fn shift_credits(inode: &Inode, state: &InodeState, from: u32, to: u64) -> Result<Option<usize>> {
+    let view = View::new(inode, state);
+    let (leaves, runs) = extent::weigh(&state.block, &view, from, to)?;
+    let credits = (leaves + runs) * 4 + 30 + insert_credits(state);
+    Ok((credits <= inode.fs.transactions.max_credits()).then_some(credits))
+}
+
 /// Moves the extents of one leaf from `from` on down by `by` blocks; returns where the next leaf begins, if there is one.
 pub(crate) fn shift_down(
     inode: &Inode,

@@ -25,12 +25,17 @@ struct Inner {
 pub struct RecordingDevice {
     inner: RwLock<Inner>,
     base: Arc<[u8]>,
+    superblock: u64,
 }
 
 impl RecordingDevice {
-    /// A device with that content, nothing recorded.
-    pub fn new(data: Vec<u8>) -> RecordingDevice {
-        RecordingDevice { base: data.as_slice().into(), inner: RwLock::new(Inner { data, log: Vec::new() }) }
+    /// A device with that content, nothing recorded. A file system begins at `start`.
+    pub fn new(data: Vec<u8>, start: u64) -> RecordingDevice {
+        RecordingDevice {
+            base: data.as_slice().into(),
+            inner: RwLock::new(Inner { data, log: Vec::new() }),
+            superblock: start + SUPERBLOCK,
+        }
     }
 
     /// How many writes and flushes were recorded: a moment to cut at.
@@ -45,7 +50,8 @@ impl RecordingDevice {
 
     /// The record so far, for making images of power cuts.
     pub fn cuts(&self) -> PowerCuts {
-        PowerCuts { durable: self.base.to_vec(), done: 0, log: self.inner.read().log.clone() }
+        let (durable, log) = (self.base.to_vec(), self.inner.read().log.clone());
+        PowerCuts { durable, done: 0, log, superblock: self.superblock }
     }
 }
 
@@ -91,6 +97,7 @@ pub struct PowerCuts {
     /// Events that `durable` holds.
     done: usize,
     log: Vec<Event>,
+    superblock: u64,
 }
 
 impl PowerCuts {
@@ -114,7 +121,7 @@ impl PowerCuts {
         for event in &self.log[self.done..position] {
             let Event::Write(offset, data) = event else { continue };
             if torn {
-                tear(*offset, data, &mut pieces);
+                tear(*offset, data, self.superblock, &mut pieces);
             } else {
                 pieces.push((*offset, data));
             }
@@ -132,12 +139,12 @@ impl PowerCuts {
 
 /// Where ext4's superblock is, over two sectors with one checksum. A medium that tears it leaves a file system that
 /// nothing can mount, Linux's as well as ours; media with sectors of 4 KiB, and host files, don't.
-const SUPERBLOCK: std::ops::Range<u64> = 1024..2048;
+const SUPERBLOCK: u64 = 1024;
 
 /// Divides a write into what may survive by itself.
-fn tear<'a>(mut offset: u64, mut data: &'a [u8], pieces: &mut Vec<(u64, &'a [u8])>) {
+fn tear<'a>(mut offset: u64, mut data: &'a [u8], superblock: u64, pieces: &mut Vec<(u64, &'a [u8])>) {
     while !data.is_empty() {
-        let len = if offset == SUPERBLOCK.start { 2 * SECTOR } else { SECTOR };
+        let len = if offset == superblock { 2 * SECTOR } else { SECTOR - offset as usize % SECTOR };
         let (piece, rest) = data.split_at(len.min(data.len()));
         pieces.push((offset, piece));
         offset += piece.len() as u64;
@@ -155,7 +162,7 @@ mod tests {
 
     #[test]
     fn flushed_writes_stay_and_others_may_go() {
-        let device = RecordingDevice::new(vec![0; 8192]);
+        let device = RecordingDevice::new(vec![0; 8192], 0);
         device.write(0, &[&[1; 512]]).unwrap();
         device.flush().unwrap();
         device.write(2048, &[&[2; 1024]]).unwrap();

@@ -4,6 +4,10 @@
 
 mod common;
 
+use abi::fcntl::{
+    FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
+    FALLOC_FL_ZERO_RANGE,
+};
 use common::*;
 use ext4::{Filesystem, Inode, MemoryDevice, MountOptions, NoLog, RenameFlags, SetAttr, XattrFlags};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -155,6 +159,15 @@ fn walk(dir: &Arc<Inode>, depth: u32, budget: &mut u32, found: &mut Vec<(Arc<Ino
     }
 }
 
+const MODES: [u32; 6] = [
+    0,
+    FALLOC_FL_KEEP_SIZE,
+    FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+    FALLOC_FL_ZERO_RANGE,
+    FALLOC_FL_COLLAPSE_RANGE,
+    FALLOC_FL_INSERT_RANGE,
+];
+
 fn exercise(image: Vec<u8>, random: &mut Random) {
     let device = Arc::new(MemoryDevice::new(image));
     let mut options = MountOptions::default();
@@ -174,7 +187,7 @@ fn exercise(image: Vec<u8>, random: &mut Random) {
             let (dir, name) = &found[random.below(found.len() as u64) as usize];
             let (other, other_name) = &found[random.below(found.len() as u64) as usize];
             let new = format!("new-{}", random.below(1000));
-            match random.below(11) {
+            match random.below(12) {
                 0 => drop(
                     dir.create(new.as_bytes(), &file(0o644)).map(|inode| write(&inode, 0, &pattern(1, 9000))),
                 ),
@@ -213,6 +226,15 @@ fn exercise(image: Vec<u8>, random: &mut Random) {
                 9 => {
                     if let Ok(inode) = dir.lookup(name) {
                         let _ = other.link(&inode, new.as_bytes(), time(3));
+                    }
+                }
+                10 => {
+                    if let Ok(inode) = dir.lookup(name)
+                        && !inode.is_dir()
+                    {
+                        let mode = MODES[random.below(MODES.len() as u64) as usize];
+                        let (offset, len) = (random.below(60) << 10, (1 + random.below(60)) << 10);
+                        let _ = inode.fallocate(mode, offset, len, false);
                     }
                 }
                 _ => {

@@ -4,7 +4,9 @@
 //! every thread of the machine. The kernel keeps it current. `FREE` is a leaf lock; all else is atomic.
 
 use crate::object::Object;
-use crate::stub::abi::{ANSWER_COUNT, ANSWER_CPUS, ANSWERS_LEN, AnswerHead, Answers};
+use crate::stub::abi::{
+    ANSWER_COUNT, ANSWER_CPUS, ANSWERS_LEN, ANSWERS_SILENT, ANSWERS_VALID, AnswerHead, Answers,
+};
 use abi::Result;
 use abi::errno::*;
 use parking_lot::Mutex;
@@ -162,7 +164,7 @@ impl Record {
     /// Whether it says anything, or never will.
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
-        self.get().is_none_or(|answers| answers.on.load(Relaxed) != 0)
+        self.get().is_none_or(|answers| answers.on.load(Relaxed) & ANSWERS_VALID != 0)
     }
 
     /// Replaces what is answered, each word by itself.
@@ -181,7 +183,18 @@ impl Record {
         for (word, value) in words {
             word.store(value, Relaxed);
         }
-        answers.on.store(1, Relaxed);
+        answers.on.fetch_or(ANSWERS_VALID, Relaxed);
+    }
+
+    /// Whether all calls of this thread are for the kernel to see.
+    pub fn silence(&self, silent: bool) {
+        if let Some(answers) = self.get() {
+            if silent {
+                answers.on.fetch_or(ANSWERS_SILENT, Relaxed);
+            } else {
+                answers.on.fetch_and(!ANSWERS_SILENT, Relaxed);
+            }
+        }
     }
 
     /// The vCPU that the thread runs on.

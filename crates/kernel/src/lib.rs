@@ -7,11 +7,14 @@
 
 pub mod block;
 pub mod boot;
+pub mod bpf;
+pub mod cgroup;
 pub mod char;
 pub mod event;
 pub mod fastpath;
 pub mod fs;
 pub mod ipc;
+pub mod keys;
 pub mod mm;
 pub mod net;
 pub mod printk;
@@ -23,4 +26,5 @@ pub mod task;
 pub mod time;
 pub mod tty;
 pub mod uaccess;
+pub mod uevent;
 pub mod vfs;

@@ -38,6 +38,10 @@ pub const STACK_LEN: u64 = SLOT_LEN - STACK_OFFSET;
 pub const ANSWERS: u64 = 0x7ff2_0000_0000;
 /// How many records there are; number 0 is nobody's.
 pub const ANSWER_COUNT: usize = 0x1_0000;
+/// Of [`Answers::on`]: the record says who its thread is.
+pub const ANSWERS_VALID: u32 = 1;
+/// Of [`Answers::on`]: the kernel wants to see every call of the thread.
+pub const ANSWERS_SILENT: u32 = 2;
 /// Bytes of head and records.
 pub const ANSWERS_LEN: u64 = 0x1000 + 64 * ANSWER_COUNT as u64;
 /// vCPUs whose queues the answers tell of.
@@ -255,7 +259,7 @@ const _: () = assert!(size_of::<AnswerHead>() <= 0x1000);
 /// What is known of a thread.
 #[repr(C, align(64))]
 pub struct Answers {
-    /// Whether the rest is valid.
+    /// [`ANSWERS_VALID`] alone: the stub answers.
     pub on: AtomicU32,
     /// getpid(2)
     pub pid: AtomicU32,

@@ -1,6 +1,6 @@
 //! Calls that the stub answers itself, from memory that the kernel keeps current and the guest can only read.
 
-use crate::abi::{ANSWER_COUNT, ANSWER_CPUS, ANSWERS, AnswerHead, Answers, Window};
+use crate::abi::{ANSWER_COUNT, ANSWER_CPUS, ANSWERS, ANSWERS_VALID, AnswerHead, Answers, Window};
 use crate::{RDI, RSI, copy};
 use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -21,7 +21,7 @@ pub fn find(window: &Window, nr: u64) -> Option<i64> {
     let index = window.answers.load(Relaxed) as usize % ANSWER_COUNT;
     // SAFETY: as above; the index is within what is mapped.
     let own = unsafe { &*((ANSWERS + 0x1000) as *const Answers).add(index) };
-    if head.on.load(Relaxed) == 0 || own.on.load(Relaxed) == 0 {
+    if head.on.load(Relaxed) == 0 || own.on.load(Relaxed) != ANSWERS_VALID {
         return None;
     }
     let word = match nr {

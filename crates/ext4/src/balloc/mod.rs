@@ -10,8 +10,7 @@ mod search;
 mod window;
 
 use crate::groups::Group;
-use crate::sync;
-use crate::{Filesystem, Geometry, Handle, Result};
+use crate::{Filesystem, Geometry, Handle, Result, sync};
 use abi::Errno;
 use abi::errno::{EIO, ENOSPC};
 use hashbrown::HashMap;

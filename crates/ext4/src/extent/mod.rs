@@ -189,6 +189,21 @@ pub fn lookup<N: Nodes>(root: &[u8; ROOT_LEN], nodes: &N, lblk: u32) -> Result<F
     })
 }
 
+/// How many leaves hold what is at `from` or after it, and how many runs begin in `from..to`. Reads all these leaves.
+pub fn weigh<N: Nodes>(root: &[u8; ROOT_LEN], nodes: &N, from: u32, to: u64) -> Result<(usize, usize)> {
+    let (mut leaves, mut runs) = (0, 0);
+    let mut at = u64::from(from);
+    while at < END {
+        at = walk(root, nodes, at as u32, |node, path| {
+            let first = if leaves == 0 { upto(node, from).saturating_sub(1) } else { 0 };
+            runs += (first..entries(node)).take_while(|&index| u64::from(key(node, index)) < to).count();
+            path.next
+        })?;
+        leaves += 1;
+    }
+    Ok((leaves, runs))
+}
+
 /// The last run that begins before `limit`.
 pub fn last_before<N: Nodes>(root: &[u8; ROOT_LEN], nodes: &N, limit: u64) -> Result<Option<Run>> {
     let Some(target) = limit.min(END).checked_sub(1) else { return Ok(None) };

@@ -145,7 +145,7 @@ pub fn work(
 /// Cuts the power `cuts` times during random transactions, and replays.
 fn cut_power(options: &str, block_size: usize, checksum: u8, wide: bool, cuts: usize, seed: u64) {
     let disk = Disk::new(options, block_size);
-    let device = Arc::new(RecordingDevice::new(disk.data.clone()));
+    let device = Arc::new(RecordingDevice::new(disk.data.clone(), 0));
     let tx = disk.open(device.clone(), checksum, wide);
     let mut random = Random(seed);
     let history = work(&disk, &device, &tx, 1500, &mut random);

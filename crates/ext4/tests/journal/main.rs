@@ -266,7 +266,7 @@ fn too_large_an_operation_is_refused() {
 fn damaged_journals_are_survived() {
     let disk = Disk::new("-t ext4 -O 64bit,metadata_csum -J size=1", 1024);
     for (checksum, seed) in [(0, 1), (1, 2), (2, 3), (3, 4)] {
-        let device = Arc::new(RecordingDevice::new(disk.data.clone()));
+        let device = Arc::new(RecordingDevice::new(disk.data.clone(), 0));
         let tx = disk.open(device.clone(), checksum, true);
         let mut random = Random(seed);
         work(&disk, &device, &tx, 60, &mut random);

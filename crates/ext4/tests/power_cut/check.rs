@@ -85,8 +85,9 @@ impl Cut<'_> {
     /// Whether every byte of `file` is as after operation `op`, but for those that may have changed since in place.
     fn same_content(&self, file: usize, op: usize, content: &[u8]) -> Result<(), String> {
         let state = &self.world.states[op].files[&file];
+        let writes = || self.world.writes.iter().filter(|write| write.file == file);
         // A data operation may take more than one transaction.
-        if op < self.last && self.world.writes.iter().any(|write| write.op == op + 1 && write.file == file) {
+        if op < self.last && writes().any(|write| write.op == op + 1 && !write.shifts) {
             return Ok(());
         }
         if state.content.len() != content.len() {
@@ -96,11 +97,11 @@ impl Cut<'_> {
         for n in (0..content.len()).filter(wrong) {
             // Without order, the data of what isn't synced may be anything.
             let from = if self.kind.options().data == DataMode::Writeback { self.synced } else { op };
-            let rewritten = self.world.writes.iter().any(|write| {
-                write.file == file
-                    && (from + 1..=self.last).contains(&write.op)
-                    && (write.start..write.end).contains(&n)
-            });
+            let later = || writes().filter(|write| (from + 1..=self.last).contains(&write.op));
+            // What is written after a shift is in the same blocks at other offsets before it.
+            let shifted = later().find(|write| write.shifts).map_or(usize::MAX, |write| write.op);
+            let rewritten = later()
+                .any(|write| (write.start..write.end).contains(&n) || write.op > shifted && !write.shifts);
             if !rewritten {
                 return Err(format!("byte {n} of {} differs", content.len()));
             }

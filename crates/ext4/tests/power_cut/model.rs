@@ -2,7 +2,10 @@
 
 use crate::common::{self, Random};
 use abi::errno::{ENODATA, ENOSPC};
-use abi::fcntl::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE};
+use abi::fcntl::{
+    FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
+    FALLOC_FL_ZERO_RANGE,
+};
 use abi::time::Timespec;
 use ext4::recording::RecordingDevice;
 use ext4::{Filesystem, Inode, NewInode, RenameFlags, SetAttr, XattrFlags};
@@ -47,6 +50,8 @@ pub struct Write {
     pub file: usize,
     pub start: usize,
     pub end: usize,
+    /// All of it or nothing: what was behind it has moved.
+    pub shifts: bool,
 }
 
 pub struct World {
@@ -65,6 +70,8 @@ pub struct World {
     touched: BTreeMap<usize, usize>,
     /// Unlinked files that are still open.
     open: Vec<Arc<Inode>>,
+    /// The root stays in memory, and knows by itself what it has to wait for.
+    root: Option<Arc<Inode>>,
     files: usize,
 }
 
@@ -82,6 +89,7 @@ impl World {
     pub fn new(device: Arc<RecordingDevice>, fs: Arc<Filesystem>, random: Random) -> World {
         World {
             device,
+            root: fs.root().ok(),
             fs,
             random,
             state: State::default(),
@@ -98,6 +106,7 @@ impl World {
     /// Unmounts, after which everything is durable.
     pub fn close(&mut self) {
         self.open.clear();
+        self.root = None;
         self.fs.unmount().unwrap();
         self.synced.push((self.device.position(), self.states.len() - 1));
     }
@@ -172,7 +181,7 @@ impl World {
     /// Changes a file's bytes in the model.
     fn change(&mut self, file: usize, start: usize, end: usize, change: impl FnOnce(&mut Vec<u8>)) {
         let op = self.states.len();
-        self.writes.push(Write { op, file, start, end });
+        self.writes.push(Write { op, file, start, end, shifts: false });
         let state = self.state.files.get_mut(&file).unwrap();
         change(Arc::make_mut(&mut state.content));
     }
@@ -227,6 +236,50 @@ impl World {
         });
     }
 
+    /// Takes some blocks out of a file, or puts a hole into it.
+    fn shift(&mut self, path: &str, file: usize) {
+        let inode = self.walk(path);
+        let block = self.fs.geometry().block_size;
+        let blocks = self.state.files[&file].content.len() / block;
+        let (at, count) = (self.random.pick(blocks + 1), 1 + self.random.pick(8));
+        let (offset, len) = (at * block, count * block);
+        let insert = self.random.pick(2) == 0;
+        let mode = if insert { FALLOC_FL_INSERT_RANGE } else { FALLOC_FL_COLLAPSE_RANGE };
+        if inode.fallocate(mode, offset as u64, len as u64, false).is_err() {
+            // Indirect maps, or past the end.
+            return;
+        }
+        self.change(file, 0, 0, |content| {
+            if insert {
+                content.splice(offset..offset, std::iter::repeat_n(0, len));
+            } else {
+                content.drain(offset..offset + len);
+            }
+        });
+        if let Some(write) = self.writes.last_mut() {
+            write.shifts = true;
+        }
+    }
+
+    /// fsync(2) or fdatasync(2) of a directory: its names are durable.
+    fn sync_dir(&mut self) {
+        let dir = self.pick(|node| *node == Node::Directory).filter(|_| self.random.pick(3) > 0);
+        let dir = dir.unwrap_or_default();
+        let datasync = self.random.pick(2) == 0;
+        self.walk(&dir).fsync(datasync).unwrap();
+        let names = |state: &State| {
+            let here = state.tree.iter().filter(|(path, _)| split(path).0 == dir);
+            here.map(|(path, node)| (path.clone(), node.clone())).collect::<Vec<_>>()
+        };
+        // As long as the directory has had this name.
+        let known = |state: &State| dir.is_empty() || state.tree.contains_key(&dir);
+        let last = (1..self.states.len()).rev().take_while(|op| known(&self.states[op - 1]));
+        if let Some(op) = last.into_iter().find(|op| names(&self.states[*op]) != names(&self.states[op - 1]))
+        {
+            self.synced.push((self.device.position(), op));
+        }
+    }
+
     fn note_sync(&mut self) {
         self.synced.push((self.device.position(), self.states.len()));
     }
@@ -268,7 +321,7 @@ impl World {
             }
             45..49 => {
                 let Some((path, file)) = self.pick_file() else { return };
-                self.fallocate(&path, file);
+                if self.random.pick(2) == 0 { self.fallocate(&path, file) } else { self.shift(&path, file) }
             }
             49..54 => {
                 let path = self.new_path();
@@ -332,7 +385,8 @@ impl World {
                 self.walk(&path).set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() }).unwrap();
                 self.state.files.get_mut(&file).unwrap().mode = mode;
             }
-            85..94 => {
+            85..88 => self.sync_dir(),
+            88..94 => {
                 let Some((path, file)) = self.pick_file() else { return };
                 self.walk(&path).fsync(false).unwrap();
                 self.synced.push((self.device.position(), self.touched[&file]));

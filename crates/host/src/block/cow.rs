@@ -109,12 +109,17 @@ impl Blocking for CowDisk {
         done
     }
 
-    fn write_now(&self, offset: u64, data: &[u8]) -> usize {
+    fn can_flush_now(&self) -> bool {
+        true
+    }
+
+    fn write_now(&self, offset: u64, bufs: &[&[u8]]) -> usize {
         if self.sync {
             return 0;
         }
-        let Ok(target) = self.cow.target(offset..offset + data.len() as u64) else { return 0 };
-        let whole = self.file.write_now(target, data) as u64 / SECTOR * SECTOR;
+        let len: u64 = bufs.iter().map(|buf| buf.len() as u64).sum();
+        let Ok(target) = self.cow.target(offset..offset + len) else { return 0 };
+        let whole = self.file.write_now(target, bufs) as u64 / SECTOR * SECTOR;
         self.cow.written(offset..offset + whole);
         whole as usize
     }

@@ -138,32 +138,44 @@ impl HostFile {
         Ok(())
     }
 
-    /// preadv2 or pwritev2 of one piece: bytes done.
-    fn transfer(&self, offset: u64, data: *mut u8, len: usize, write: bool, flags: i32) -> Result<usize> {
-        let iov = libc::iovec { iov_base: data.cast(), iov_len: len };
+    /// preadv2 of one piece: bytes done.
+    fn read_some(&self, offset: u64, buf: &mut [u8], flags: i32) -> Result<usize> {
+        let iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
         let offset = i64::try_from(offset).map_err(|_| EINVAL)?;
-        let fd = self.file.as_raw_fd();
-        // SAFETY: `iov` outlives the call, and the callers pass memory that is valid for `len`: writable to read into,
-        // readable to write from.
-        let n = unsafe {
-            match write {
-                true => libc::pwritev2(fd, &iov, 1, offset, flags),
-                false => libc::preadv2(fd, &iov, 1, offset, flags),
-            }
-        };
+        // SAFETY: `iov` outlives the call and points to memory that is valid for its length and nobody else's.
+        let n = unsafe { libc::preadv2(self.file.as_raw_fd(), &iov, 1, offset, flags) };
         check(n as i64).map(|n| n as usize)
     }
 
-    /// As much as goes without waiting; none if the host knows no way to ask for that.
-    fn transfer_now(&self, offset: u64, data: *mut u8, len: usize, write: bool) -> Option<usize> {
-        let unknown = &self.no_nowait[usize::from(write)];
-        if unknown.load(Relaxed) {
-            return None;
-        }
-        match self.transfer(offset, data, len, write, libc::RWF_NOWAIT) {
+    /// pwritev2 of what lies together in the file: bytes done.
+    fn write_some(&self, offset: u64, bufs: &[&[u8]], flags: i32) -> Result<usize> {
+        let mut one = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }];
+        let many: Vec<libc::iovec>;
+        let iov = |buf: &&[u8]| libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
+        let iovs = match bufs {
+            [buf] => {
+                one[0] = iov(buf);
+                &one[..]
+            }
+            _ => {
+                many = bufs.iter().take(libc::UIO_MAXIOV as usize).map(iov).collect();
+                &many[..]
+            }
+        };
+        let offset = i64::try_from(offset).map_err(|_| EINVAL)?;
+        // SAFETY: the vector outlives the call; its entries point to the buffers, which are borrowed for it and are only
+        // read.
+        let n =
+            unsafe { libc::pwritev2(self.file.as_raw_fd(), iovs.as_ptr(), iovs.len() as i32, offset, flags) };
+        check(n as i64).map(|n| n as usize)
+    }
+
+    /// The outcome of a try with RWF_NOWAIT; None if the host knows no way to ask for that.
+    fn unless_unknown(&self, write: bool, outcome: Result<usize>) -> Option<usize> {
+        match outcome {
             Ok(n) => Some(n),
             Err(EOPNOTSUPP | ENOSYS | EINVAL) => {
-                unknown.store(true, Relaxed);
+                self.no_nowait[usize::from(write)].store(true, Relaxed);
                 None
             }
             Err(_) => Some(0),
@@ -207,7 +219,7 @@ impl Blocking for HostFile {
 
     fn read(&self, mut offset: u64, mut buf: &mut [u8]) -> Result<()> {
         while !buf.is_empty() {
-            match self.transfer(offset, buf.as_mut_ptr(), buf.len(), false, 0) {
+            match self.read_some(offset, buf, 0) {
                 // The end of a file whose size is no multiple of a sector.
                 Ok(0) => {
                     buf.fill(0);
@@ -227,7 +239,7 @@ impl Blocking for HostFile {
     fn write(&self, mut offset: u64, mut data: &[u8], fua: bool) -> Result<()> {
         let flags = if fua { libc::RWF_DSYNC } else { 0 };
         while !data.is_empty() {
-            match self.transfer(offset, data.as_ptr().cast_mut(), data.len(), true, flags) {
+            match self.write_some(offset, &[data], flags) {
                 Ok(0) => return Err(EIO),
                 Ok(n) => {
                     data = &data[n..];
@@ -276,27 +288,37 @@ impl Blocking for HostFile {
         self.write_zeros(offset, len)
     }
 
+    fn can_flush_now(&self) -> bool {
+        true
+    }
+
     fn read_now(&self, offset: u64, buf: &mut [u8]) -> usize {
-        let done = self.transfer_now(offset, buf.as_mut_ptr(), buf.len(), false).unwrap_or(0);
+        if self.no_nowait[0].load(Relaxed) {
+            return 0;
+        }
+        let outcome = self.read_some(offset, buf, libc::RWF_NOWAIT);
         // Short: what follows is not in memory, or the file ends.
-        done.min(buf.len())
+        self.unless_unknown(false, outcome).unwrap_or(0).min(buf.len())
     }
 
     /// A write to the host's page cache hardly ever waits, and few host file systems know how to promise it: so it is
     /// tried, and left to others for a while after one that took long.
-    fn write_now(&self, offset: u64, data: &[u8]) -> usize {
+    fn write_now(&self, offset: u64, bufs: &[&[u8]]) -> usize {
         let started = clock::monotonic();
-        if data.len() > WRITE_NOW_MAX || started < self.slow_until.load(Relaxed) {
+        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if len > WRITE_NOW_MAX || started < self.slow_until.load(Relaxed) {
             return 0;
         }
-        let memory = data.as_ptr().cast_mut();
-        if let Some(done) = self.transfer_now(offset, memory, data.len(), true) {
-            return done;
+        if !self.no_nowait[1].load(Relaxed) {
+            let outcome = self.write_some(offset, bufs, libc::RWF_NOWAIT);
+            if let Some(done) = self.unless_unknown(true, outcome) {
+                return done;
+            }
         }
-        let done = self.transfer(offset, memory, data.len(), true, 0).unwrap_or(0);
+        let done = self.write_some(offset, bufs, 0).unwrap_or(0);
         let took = clock::monotonic().saturating_sub(started);
         // Copying alone is about a byte a ns.
-        if took > SLOW_NS + data.len() as u64 {
+        if took > SLOW_NS + len as u64 {
             self.slow_until.store(started + took + SLOW_PAUSE_NS, Relaxed);
         }
         done

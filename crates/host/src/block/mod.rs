@@ -10,7 +10,8 @@
 //! - `uring.rs`: many requests in flight by io_uring. `pool.rs`: the same by threads, where the host refuses io_uring.
 //!
 //! What the host has in memory needs neither: [`Disk::read_now`] and [`Disk::write_now`] do at once, on the caller's
-//! thread, what doesn't wait. A wake-up costs tens of times as much.
+//! thread, what doesn't wait. A wake-up costs tens of times as much. [`Disk::flush_now`] does wait, for a caller whose
+//! thread has nothing else to do: through the ring a flush wakes three threads one after the other.
 //!
 //! Locks: an order's, then the ring's or the pool's. Completions are called with none of them held.
 
@@ -26,6 +27,7 @@ mod uring;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak, mpsc};
 
 use abi::errno::{EINVAL, EIO, EOPNOTSUPP, EROFS};
@@ -36,6 +38,8 @@ pub use file::{HostFile, OpenOptions};
 pub use image::{Format, Image, is_header, open_image};
 pub use lock::lock_file;
 use order::Order;
+
+use crate::clock;
 
 /// Bytes of a sector: what offsets and lengths of discards and flushes are told in by the guest.
 pub const SECTOR: u64 = 512;
@@ -119,9 +123,16 @@ pub trait Disk: Send + Sync {
         0
     }
 
-    /// Writes what can be written without waiting, for a later flush to make durable: the bytes done.
-    fn write_now(&self, _offset: u64, _data: &[u8]) -> usize {
+    /// Writes the buffers one after another, as far as that can be done without waiting, for a later flush to make
+    /// durable: the bytes done.
+    fn write_now(&self, _offset: u64, _bufs: &[&[u8]]) -> usize {
         0
+    }
+
+    /// A flush on the caller's thread, which waits for the host's disk; None if writes are under way that it would have
+    /// to wait for, or the host has been slow with that.
+    fn flush_now(&self) -> Option<Result<()>> {
+        None
     }
 }
 
@@ -158,8 +169,13 @@ pub trait Blocking: Send + Sync + 'static {
     }
 
     /// See [`Disk::write_now`].
-    fn write_now(&self, _offset: u64, _data: &[u8]) -> usize {
+    fn write_now(&self, _offset: u64, _bufs: &[&[u8]]) -> usize {
         0
+    }
+
+    /// Whether [`Blocking::flush`] needs no more than a system call or two: callers have small stacks.
+    fn can_flush_now(&self) -> bool {
+        false
     }
 
     /// Does what a request asks for.
@@ -233,7 +249,8 @@ pub fn threaded<B: Blocking>(disk: Arc<B>) -> Arc<dyn Disk> {
 }
 
 fn queue<B: Blocking>(disk: Arc<B>, start: Box<dyn Fn(Request) + Send + Sync>) -> Arc<dyn Disk> {
-    let disk: Arc<dyn Disk> = Arc::new(Queue { disk, order: Arc::new(Order::new(start)) });
+    let order = Arc::new(Order::new(start));
+    let disk: Arc<dyn Disk> = Arc::new(Queue { disk, order, slow_until: AtomicU64::new(0) });
     let mut open = OPEN.lock();
     open.retain(|disk| disk.strong_count() > 0);
     open.push(Arc::downgrade(&disk));
@@ -265,7 +282,14 @@ pub fn flush_all() -> Result<(), String> {
 struct Queue<B> {
     disk: Arc<B>,
     order: Arc<Order>,
+    /// Until when flushes are left to others, because one has kept the caller waiting. Host monotonic ns.
+    slow_until: AtomicU64,
 }
+
+/// A flush of more ns than this keeps the caller waiting for too long.
+const SLOW_FLUSH_NS: u64 = 2_000_000;
+/// Flushes are then left to others for so many times what that one took.
+const SLOW_FLUSH_PAUSE: u64 = 10;
 
 impl<B: Blocking> Queue<B> {
     fn check(&self, request: &Request) -> Result<()> {
@@ -317,8 +341,25 @@ impl<B: Blocking> Disk for Queue<B> {
         if self.fits(offset, buf.len()) { self.disk.read_now(offset, buf) } else { 0 }
     }
 
-    fn write_now(&self, offset: u64, data: &[u8]) -> usize {
-        let may = !self.disk.is_read_only() && self.fits(offset, data.len());
-        if may { self.disk.write_now(offset, data) } else { 0 }
+    fn write_now(&self, offset: u64, bufs: &[&[u8]]) -> usize {
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        let may = !self.disk.is_read_only() && self.fits(offset, len);
+        if may { self.disk.write_now(offset, bufs) } else { 0 }
+    }
+
+    fn flush_now(&self) -> Option<Result<()>> {
+        let started = clock::monotonic();
+        if !self.disk.can_flush_now()
+            || started < self.slow_until.load(Relaxed)
+            || self.order.has_writes_under_way()
+        {
+            return None;
+        }
+        let outcome = self.disk.flush();
+        let ended = clock::monotonic();
+        if ended - started > SLOW_FLUSH_NS {
+            self.slow_until.store(ended + (ended - started) * SLOW_FLUSH_PAUSE, Relaxed);
+        }
+        Some(outcome)
     }
 }

@@ -36,6 +36,12 @@ impl Order {
         Order { start, groups: Mutex::new(Groups { first: 0, groups }) }
     }
 
+    /// Whether a flush would have something to wait for. Writes that come later don't count.
+    pub(super) fn has_writes_under_way(&self) -> bool {
+        let groups = self.groups.lock();
+        groups.groups.len() > 1 || groups.groups.iter().any(|group| group.writes > 0)
+    }
+
     pub(super) fn submit(self: &Arc<Self>, mut request: Request) {
         if request.op == Op::Flush {
             let ready = {

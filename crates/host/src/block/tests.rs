@@ -14,7 +14,7 @@ struct Image(PathBuf);
 impl Image {
     fn new(len: u64) -> Image {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("ruml-disk-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("ruml-disk-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::File::create(&path).unwrap().set_len(len).unwrap();
         Image(path)
@@ -134,7 +134,7 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(wait(submit(&*disk, Op::Read, u64::MAX - 100, 512, vec![0; 512])).0, Err(EIO));
     assert_eq!(wait(submit(&*disk, Op::Read, 0, 1024, vec![0; 512])).0, Err(EINVAL));
     assert_eq!(disk.read_now(u64::MAX, &mut [0; 16]), 0);
-    assert_eq!(disk.write_now(0, &[0; 16]), 0);
+    assert_eq!(disk.write_now(0, &[&[0; 16]]), 0);
     let missing = open(std::path::Path::new("/nonexistent/x"), OpenOptions::default(), Engine::Auto);
     assert!(missing.err().unwrap().contains("ENOENT"));
     let folder = open(std::path::Path::new("/tmp"), options, Engine::Auto).err().unwrap();
@@ -238,6 +238,34 @@ fn what_is_in_memory_is_read_and_written_at_once() {
     let done = disk.read_now(4096, &mut buf);
     // A host may have no such call; but what it has done is right.
     assert!(buf[..done] == pattern(5, 1 << 20)[4096..4096 + done]);
-    let done = disk.write_now(8192, &[0x55; 4096]);
+    let done = disk.write_now(8192, &[&[0x55; 4096]]);
     assert!(read(&*disk, 8192, 4096)[..done].iter().all(|&b| b == 0x55));
+}
+
+#[test]
+fn several_buffers_are_written_one_after_another() {
+    let image = Image::new(1 << 20);
+    let disk = image.open(Engine::Auto);
+    let parts: Vec<Vec<u8>> = (1..=5u8).map(|n| vec![n; usize::from(n) * 512]).collect();
+    let bufs: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let done = disk.write_now(4096, &bufs);
+    assert_eq!(read(&*disk, 4096, 15 * 512)[..done], parts.concat()[..done]);
+}
+
+#[test]
+fn a_flush_on_the_callers_thread_does_not_overtake_a_write() {
+    let image = Image::new(1 << 20);
+    let disk = image.open(Engine::Auto);
+    write(&*disk, 0, pattern(5, 4096), false).unwrap();
+    // The host may be slow once, but not at every attempt.
+    assert!((0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(2));
+        disk.flush_now() == Some(Ok(()))
+    }));
+    let order = Order::new(Box::new(drop));
+    assert!(!order.has_writes_under_way());
+    let order = Arc::new(order);
+    let done = Box::new(|_, _| ());
+    order.submit(Request { op: Op::Write { fua: false }, offset: 0, len: 0, data: Vec::new(), done });
+    assert!(order.has_writes_under_way());
 }

@@ -5,6 +5,7 @@
 //! host then only switches to it and back, where an answer from another core would have to wake a sleeping one.
 
 use super::abi::{SLOT_LEN, SLOTS, STACK_OFFSET, THREAD_FLAGS};
+use super::process::after_name;
 use crate::place;
 use crate::sys::check;
 use abi::errno::*;
@@ -91,7 +92,7 @@ impl Drop for Ordered {
 /// Whether the notary waits for requests, and has none that it only lacks a core to answer.
 pub(super) fn is_idle() -> bool {
     let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", NOTARY.load(Relaxed)));
-    stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|words| words.starts_with('S')))
+    stat.is_ok_and(|stat| after_name(&stat).next() == Some("S"))
 }
 
 /// Answers whoever asks, for ever. Returns only if the host does not let it.

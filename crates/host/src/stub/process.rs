@@ -27,6 +27,11 @@ pub(super) struct Process {
     windows: Mutex<Vec<Weak<Mapping>>>,
 }
 
+/// The words of a stat file of /proc after the thread's name, which may have parentheses and spaces in it.
+pub(super) fn after_name(stat: &str) -> std::str::SplitAsciiWhitespace<'_> {
+    stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace()
+}
+
 static REGISTRY: Mutex<BTreeMap<i32, Arc<Process>>> = Mutex::new(BTreeMap::new());
 
 /// Whether the host lets us copy to and from stubs (process_vm_readv); settled before the first guest runs.
@@ -81,13 +86,13 @@ impl Process {
     }
 
     /// Whether a thread sleeps where signals could wake it, as it does while it waits for its turn, and how long it has
-    /// run outside the host's kernel, in clock ticks. None if it is gone.
-    pub(super) fn activity(&self, tid: i32) -> Option<(bool, u64)> {
+    /// run outside and inside the host's kernel, in clock ticks. None if it is gone.
+    pub(super) fn activity(&self, tid: i32) -> Option<(bool, u64, u64)> {
         let stat = self.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")));
         let stat = stat.and_then(std::io::Result::ok)?;
-        // A name with parentheses is no trouble: the state follows the last one, and utime is the twelfth word from there.
-        let mut words = stat.rsplit(") ").next()?.split(' ');
-        Some((words.next() == Some("S"), words.nth(10)?.parse().ok()?))
+        // The state is the first; utime is the twelfth, and stime comes after it.
+        let mut words = after_name(&stat);
+        Some((words.next() == Some("S"), words.nth(10)?.parse().ok()?, words.next()?.parse().ok()?))
     }
 
     /// Whoever waits on this window learns of the process's death.

@@ -15,6 +15,9 @@ pub(super) const LOOK_NS: u64 = 100_000_000;
 pub(super) const LOOKS: u32 = 300;
 /// How long it may compute, in clock ticks (10 ms): what takes long is done by the host's kernel.
 const BUSY_TICKS: u64 = 15;
+/// How long it may be busy in the host's kernel, in clock ticks, if it was only told to stop: a guest that keeps its stub
+/// from it by endless calls computes little.
+const CALL_TICKS: u64 = 200;
 /// How many looks in a row may find it asleep.
 const ASLEEP: u32 = 2;
 
@@ -23,20 +26,32 @@ const ASLEEP: u32 = 2;
 pub(super) struct Progress {
     looks: u32,
     asleep: u32,
-    /// Its ticks when it was first looked at.
-    ticks: Option<u64>,
+    /// Its ticks when it was first looked at, outside and inside the host's kernel.
+    ticks: Option<(u64, u64)>,
+    /// What it may use inside the host's kernel, if that is bounded.
+    most: Option<u64>,
 }
 
 impl Progress {
+    /// Of a thread that runs its guest's code, and was told to stop.
+    pub(super) fn of_guest() -> Progress {
+        Progress { most: Some(CALL_TICKS), ..Progress::default() }
+    }
+
     /// Looks once more. An error says why the thread is lost.
     pub(super) fn look(&mut self, process: &Process, tid: i32) -> Result<(), &'static str> {
-        let Some((asleep, ticks)) = process.activity(tid) else { return Err("the host has killed it") };
+        let Some((asleep, outside, inside)) = process.activity(tid) else {
+            return Err("the host has killed it");
+        };
         self.looks += 1;
         // Who clones sleeps until the notary answers, which may not have got a core yet.
         self.asleep = if asleep && notify::is_idle() { self.asleep + 1 } else { 0 };
-        let before = *self.ticks.get_or_insert(ticks);
-        if ticks.saturating_sub(before) >= BUSY_TICKS {
+        let before = *self.ticks.get_or_insert((outside, inside));
+        let inside = inside.saturating_sub(before.1);
+        if outside.saturating_sub(before.0) >= BUSY_TICKS {
             Err("it computes on")
+        } else if self.most.is_some_and(|most| inside >= most) {
+            Err("it makes calls without end")
         } else if self.asleep > ASLEEP {
             Err("it sleeps")
         } else if self.looks > LOOKS {

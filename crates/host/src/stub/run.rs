@@ -166,7 +166,7 @@ impl StubThread {
                         self.lost("the host has killed its thread");
                         return None;
                     }
-                    told = Some(Progress::default());
+                    told = Some(Progress::of_guest());
                     look_at = clock::monotonic() + LOOK_NS;
                     continue;
                 }

@@ -411,9 +411,8 @@ impl AddressSpace {
     fn whole_usage(&self) -> Usage {
         let stat = self.process.with_pid(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")));
         let Some(Ok(stat)) = stat else { return Usage::default() };
-        // After the name, which ends at the last parenthesis: minflt is the eighth word, then cminflt, majflt; rss is
-        // the 22nd.
-        let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
+        // minflt is the eighth word, then cminflt, majflt; rss is the 22nd.
+        let words: Vec<&str> = process::after_name(&stat).collect();
         let word = |i: usize| words.get(i).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
         Usage { minor_faults: word(7), major_faults: word(9), resident: word(21).saturating_mul(4096) }
     }

@@ -14,6 +14,7 @@ use super::{BlockDevice, SECTOR};
 use crate::fs::kernfs::Tree;
 use crate::fs::proc::devices::Disk;
 use crate::fs::sysfs::{self, attribute, dir, link, variable};
+use crate::uevent;
 
 /// Shows a device below its driver's directory, with links in /sys/block, /sys/class/block and /sys/dev/block.
 pub(super) fn add(bdev: &Arc<BlockDevice>) {
@@ -35,10 +36,12 @@ pub(super) fn add(bdev: &Arc<BlockDevice>) {
     if let Err(errno) = added {
         crate::pr_err!("sysfs: {}: {errno}", bdev.name);
     }
+    tell(bdev, "add");
 }
 
 /// Takes it away again.
 pub(super) fn remove(bdev: &Arc<BlockDevice>) {
+    tell(bdev, "remove");
     let (parent, _) = place(bdev);
     let number = format!("{}:{}", major(bdev.dev), minor(bdev.dev));
     let names = [(&*parent, &*bdev.name), ("class/block", &bdev.name), ("dev/block", &number)];
@@ -94,8 +97,14 @@ fn stat(bdev: &BlockDevice) -> String {
 /// The variables of the device's events; udevadm-trigger(8) writes to it.
 fn uevent(bdev: &Arc<BlockDevice>) -> Arc<Tree> {
     let weak = Arc::downgrade(bdev);
-    let show = move || weak.upgrade().map_or(String::new(), |bdev| variables(&bdev).join("\n"));
-    variable("uevent", show, |_| Ok(()))
+    let all = move || weak.upgrade().map_or(Vec::new(), |bdev| variables(&bdev));
+    sysfs::device::uevent(place(bdev).1, "block", all)
+}
+
+/// Tells udev of the device: `add`, `change`, `remove`. Sleeps.
+pub(super) fn tell(bdev: &BlockDevice, action: &str) {
+    let path = place(bdev).1;
+    uevent::emit(action, &uevent::Subject { path: &path, subsystem: "block", variables: &variables(bdev) });
 }
 
 fn variables(bdev: &BlockDevice) -> Vec<String> {

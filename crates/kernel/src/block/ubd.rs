@@ -14,6 +14,7 @@ use host::block::{Disk, Format, Image, Op, OpenOptions, Request};
 pub use config::{MAX_DEVICES, Setup, UbdConfig};
 
 use super::{DiskOps, DiskParts, Gendisk, Limits, Pending, SECTOR};
+use crate::sched;
 
 /// Major number.
 pub const UBD_MAJOR: u32 = 98;
@@ -21,6 +22,8 @@ pub const UBD_MAJOR: u32 = 98;
 const MINORS: u32 = 16;
 /// Most bytes of one request to the host.
 const REQUEST_MAX: usize = 1 << 20;
+/// How long a flush may be expected to take, ns.
+const LINGER: u64 = 1_000_000;
 /// Requests of one call that are under way at a time.
 const WINDOW: usize = 8;
 
@@ -187,21 +190,33 @@ impl DiskOps for UbdDisk {
         }
         let mut at = offset;
         let mut pending = Vec::new();
-        for buf in bufs {
-            let now = if fua { 0 } else { whole(self.disk.write_now(at, buf)) };
-            at += now as u64;
-            for piece in buf[now..].chunks(REQUEST_MAX) {
-                pending.push(start(&*self.disk, Op::Write { fua }, at, piece.to_vec()));
-                at += piece.len() as u64;
-                if pending.len() == WINDOW {
-                    wait_all(&mut pending)?;
+        let mut rest = bufs;
+        while !rest.is_empty() {
+            let (group, len) = take_group(&mut rest);
+            let now = if fua { 0 } else { whole(self.disk.write_now(at, group)) };
+            if now < len {
+                let data = group.concat();
+                let mut place = at + now as u64;
+                for piece in data[now..].chunks(REQUEST_MAX) {
+                    pending.push(start(&*self.disk, Op::Write { fua }, place, piece.to_vec()));
+                    place += piece.len() as u64;
                 }
+            }
+            at += len as u64;
+            if pending.len() >= WINDOW {
+                wait_all(&mut pending)?;
             }
         }
         wait_all(&mut pending)
     }
 
     fn flush(&self) -> Result<()> {
+        // Nobody else wants this thread: to wait on it is quicker than to have others wait.
+        if sched::may_linger(LINGER)
+            && let Some(outcome) = self.disk.flush_now()
+        {
+            return outcome;
+        }
         self.command(Op::Flush, 0, 0)
     }
 
@@ -224,7 +239,7 @@ impl DiskOps for UbdDisk {
         if let Err(errno) = self.refuse_header(offset, &[&data]) {
             return Pending::ready(Err(errno), data);
         }
-        if self.disk.write_now(offset, &data) == data.len() {
+        if self.disk.write_now(offset, &[&data]) == data.len() {
             return Pending::ready(Ok(()), data);
         }
         start(&*self.disk, Op::Write { fua: false }, offset, data)
@@ -233,6 +248,19 @@ impl DiskOps for UbdDisk {
     fn geometry(&self) -> Option<(u8, u8)> {
         Some((128, 32))
     }
+}
+
+/// The next buffers that make one request, and their bytes.
+fn take_group<'a, 'b>(rest: &mut &'b [&'a [u8]]) -> (&'b [&'a [u8]], usize) {
+    let mut len = 0;
+    let fit = rest.iter().take_while(|buf| {
+        len += buf.len();
+        len <= REQUEST_MAX
+    });
+    let count = fit.count().max(1);
+    let (group, later) = rest.split_at(count);
+    *rest = later;
+    (group, group.iter().map(|buf| buf.len()).sum())
 }
 
 fn wait_all(pending: &mut Vec<Pending>) -> Result<()> {

@@ -25,6 +25,10 @@ pub(super) fn start(config: Config, disks: Vec<Ubd>) -> core::result::Result<(),
         new_process(None, fs, b"swapper").map_err(|e| format!("cannot make the first process: {e}"))?;
     let task = init.clone();
     sched::spawn_kernel_task(&init, move || {
+        crate::char::show_devices();
+        crate::net::device::init();
+        crate::fs::proc::net::register("netlink", crate::net::netlink::proc_table);
+        crate::time::rtc::init();
         block::init();
         disks.into_iter().for_each(block::ubd::add);
         if let Err(message) = boot(&task, config) {

@@ -27,7 +27,7 @@ const NODES: [(&str, u32, u32, u32); 9] = [
 ];
 
 /// /dev/tty0 and on, whether or not they have a channel.
-const CONSOLES: u32 = 16;
+pub const CONSOLES: u32 = 16;
 
 const LINKS: [(&str, &str); 4] = [
     ("fd", "/proc/self/fd"),

@@ -131,6 +131,16 @@ pub trait Node: Any + Send + Sync {
     fn setattr(&self, set: &SetAttr) -> Result<()> {
         Err(EPERM)
     }
+
+    /// mkdir(2) in a directory.
+    fn mkdir(&self, name: &[u8]) -> Result<()> {
+        Err(EPERM)
+    }
+
+    /// rmdir(2) of an entry.
+    fn rmdir(&self, name: &[u8]) -> Result<()> {
+        Err(EPERM)
+    }
 }
 
 /// The file system itself, where it has no options: only statfs(2)'s magic number.
@@ -225,6 +235,15 @@ impl InodeOps for KernInode {
 
     fn create(&self, _: &Arc<Inode>, _: &[u8], _: &NewInode) -> Result<Arc<Inode>> {
         Err(EACCES)
+    }
+
+    fn mkdir(&self, dir: &Arc<Inode>, name: &[u8], _: &NewInode) -> Result<Arc<Inode>> {
+        self.node.mkdir(name)?;
+        self.lookup(dir, name)
+    }
+
+    fn rmdir(&self, _: &Arc<Inode>, name: &[u8], _: &Arc<Inode>) -> Result<()> {
+        self.node.rmdir(name)
     }
 
     fn readlink(&self, _: &Inode) -> Result<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! File systems.
 
+pub mod cgroup2;
 mod cpu_set;
 pub mod devpts;
 pub mod devtmpfs;
@@ -31,6 +32,7 @@ pub fn register_all() {
     register_filesystem(&devpts::DEVPTS);
     register_filesystem(&proc::PROC);
     register_filesystem(&sysfs::SYSFS);
+    register_filesystem(&cgroup2::CGROUP2);
     register_filesystem(&crate::ipc::mqueue::MQUEUE);
     ext4::register();
     hostfs::init();

@@ -2,6 +2,10 @@
 //!
 //! A small part of Linux's, and only what is true here: what lscpu(1), nproc(1), language runtimes and installers ask
 //! for. Files are 4096 bytes long to stat(2), as on Linux, whatever they hold.
+//!
+//! Devices with their `uevent` files: `sysfs/device.rs`.
+
+pub mod device;
 
 use std::sync::{Arc, OnceLock};
 
@@ -65,9 +69,11 @@ pub fn link(name: &str, target: String) -> Arc<Tree> {
 fn root() -> &'static Arc<Tree> {
     static ROOT: OnceLock<Arc<Tree>> = OnceLock::new();
     ROOT.get_or_init(|| {
-        let empty = ["block", "bus", "class", "dev", "firmware", "fs", "module", "power"];
+        let empty = ["block", "bus", "class", "dev", "firmware", "module", "power"];
         let devices = dir("devices", [dir("system", [cpus(), node()]), dir("virtual", [])]);
-        dir("sys", empty.map(|name| dir(name, [])).into_iter().chain([devices, kernel()]))
+        // Where control groups are mounted.
+        let fs = dir("fs", [dir("cgroup", [])]);
+        dir("sys", empty.map(|name| dir(name, [])).into_iter().chain([devices, fs, kernel()]))
     })
 }
 
@@ -157,15 +163,14 @@ fn kernel() -> Arc<Tree> {
         attribute("enabled", || host::machine::huge_pages().trim_end().to_owned()),
         attribute("hpage_pmd_size", || 2 << 20),
     ];
-    let mm = dir("mm", [dir("transparent_hugepage", huge), dir("hugepages", [])]);
+    let mm = dir("mm", [dir("transparent_hugepage", huge)]);
     dir(
         "kernel",
         [
             mm,
             attribute("address_bits", || 64),
             attribute("cpu_byteorder", || "little"),
-            attribute("uevent_seqnum", || 0),
-            dir("debug", []),
+            attribute("uevent_seqnum", crate::uevent::seqnum),
             dir("security", []),
         ],
     )

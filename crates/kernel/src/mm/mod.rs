@@ -3,7 +3,8 @@
 //! - [`Mm`] (here): an address space, and [`Mm::change`], the one way to change it.
 //! - `vma.rs`: what is mapped where, the truth that the host's maps follow.
 //! - `mmap.rs`, `mprotect.rs`, `mremap.rs`, `madvise.rs`, `mlock.rs`, `msync.rs`: the syscalls.
-//! - `fault.rs`: page faults and growing stacks. `paged.rs`: mapped files that are only partly in memory.
+//! - `fault.rs`: page faults and growing stacks. `paged.rs`: mapped files that are only partly in memory;
+//!   `reclaim.rs`: taking their pages back.
 //! - `access.rs`: the kernel's own copies. `remote.rs`: other processes'.
 //! - `filemap/`: the page cache of files on disks.
 //! - `patch.rs`: text that is mapped from a patched copy (see `fastpath`).
@@ -33,6 +34,7 @@ pub mod oom;
 pub mod overcommit;
 pub mod paged;
 mod patch;
+mod reclaim;
 pub mod remote;
 pub mod shm;
 pub mod vma;
@@ -285,12 +287,24 @@ impl Mm {
     /// Changes the current task's address space. What `f` has changed by its error stays changed, as with mprotect(2)
     /// over a hole. Errors of the host, where they are not deferred: ENOMEM as a rule.
     pub fn change<R>(&self, f: impl FnOnce(&mut MmInner, &mut Changes) -> Result<R>) -> Result<R> {
+        self.change_then(f, |_| ())
+    }
+
+    /// The same; once the host has done it (or will, if it is deferred), `then` is called, still under `mmap_lock`.
+    fn change_then<R>(
+        &self,
+        f: impl FnOnce(&mut MmInner, &mut Changes) -> Result<R>,
+        then: impl FnOnce(&R),
+    ) -> Result<R> {
         let task = current();
         let mut inner = self.lock();
         let mut changes = Changes::default();
         let result = f(&mut inner, &mut changes);
         let (landed, garbage) = self.commit(&task, &mut inner, changes);
         inner.settle();
+        if let (Ok(()), Ok(value)) = (&landed, &result) {
+            then(value);
+        }
         drop(inner);
         // Files go without the lock.
         drop(garbage);

@@ -18,7 +18,7 @@ use super::{Changes, Mm};
 const MAX_PIECES: usize = 32;
 
 /// Brings in pages of one mapping of a file. Offsets and ranges are bytes of the file, at pages. As long as it lives,
-/// pages stay in memory once they were there.
+/// pages stay in memory once they were there, unless [`Pager::evict`] takes them.
 pub trait Pager: Send + Sync {
     /// Ranges within `start..end` that are in memory; if `write`, that may also be written without being noticed.
     fn present(&self, start: u64, end: u64, write: bool) -> Vec<(u64, u64)>;
@@ -30,8 +30,21 @@ pub trait Pager: Send + Sync {
     /// Brings in a range: MAP_POPULATE, mlock(2).
     fn populate(&self, start: u64, end: u64) -> Result<()>;
 
-    /// Reads ahead: MADV_WILLNEED.
+    /// Reads ahead, as far as there is memory: MADV_WILLNEED.
     fn will_need(&self, start: u64, end: u64);
+
+    /// Names the file, and says how many mappings like this one it has.
+    fn shared_by(&self) -> (u64, u64);
+
+    /// Ranges in memory that were not brought in lately, about `wanted` bytes of them.
+    fn cold(&self, wanted: u64) -> Vec<(u64, u64)>;
+
+    /// Lets go of ranges that no guest can reach, by any mapping. What was written to is kept, for
+    /// [`Pager::write_back`]. Bytes that are free now.
+    fn evict(&self, ranges: &[(u64, u64)]) -> u64;
+
+    /// Writes what is dirty in the ranges. Sleeps.
+    fn write_back(&self, ranges: &[(u64, u64)]);
 }
 
 impl Vma {
@@ -41,6 +54,13 @@ impl Vma {
             Backing::File(mapped) => mapped.pager.as_ref(),
             _ => None,
         }
+    }
+
+    /// Where a range of its file is in it, as address and length.
+    pub(super) fn part_of(&self, (start, end): (u64, u64)) -> Option<(u64, u64)> {
+        let from = start.max(self.offset);
+        let to = end.min(self.offset.saturating_add(self.len()));
+        (from < to).then(|| (self.start + (from - self.offset), to - from))
     }
 
     fn file_offset(&self, addr: u64) -> u64 {
@@ -91,8 +111,8 @@ impl Vma {
         let Some(pager) = self.pager() else { return vec![map(prot, populate, source)] };
         let (start, end) = (self.offset, self.offset + self.len());
         if populate {
-            // Who touches a page that could not be read learns it.
-            let _ = pager.populate(start, end);
+            // Who touches a page that could not be read, or not be kept, learns it.
+            pager.will_need(start, end);
         }
         let whole = !self.notices_writes() && pager.present(start, end, false) == [(start, end)];
         if whole {
@@ -133,6 +153,7 @@ impl Absent {
     /// Brings it in and makes it accessible, before this returns if `now`. Errors are SIGBUS to the program.
     pub fn page_in(&self, mm: &Mm, now: bool) -> Result<()> {
         let Some(pager) = &self.mapped.pager else { return Ok(()) };
+        super::reclaim::relieve(mm, &self.mapped);
         let (start, end) = pager.page_in(self.offset, self.write)?;
         mm.change(|inner, changes| {
             // Unless the mapping was changed meanwhile: then the access runs into the new one.

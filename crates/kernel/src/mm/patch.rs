@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use abi::Result;
 use host::stub::{MapSource, MemOp, TASK_SIZE};
 
-use super::{Backing, Changes, Mm, MmInner, Undo, Vma};
+use super::{Backing, Changes, Mm, MmInner, Undo, VmFlags, Vma};
 use crate::fastpath::{Patched, slots_of, texts_below};
 
 impl MmInner {
@@ -55,6 +56,26 @@ impl Mm {
                 &mut buf[(from - addr) as usize..(to - addr) as usize],
             );
         }
+    }
+
+    /// Before a tracer writes `len` bytes at `addr`, over what the program itself may not write: text there is the file's
+    /// again, and is not patched any more, since it won't be the file's much longer.
+    pub fn disown_patches(&self, addr: u64, len: u64) -> Result<()> {
+        let end = addr.saturating_add(len);
+        if !self.lock().vmas.overlapping(addr, end).any(|vma| !vma.flags.contains(VmFlags::WRITTEN)) {
+            return Ok(());
+        }
+        self.change(|inner, changes| {
+            changes.unpatch(inner, (addr, end), false);
+            let whole = inner.vmas.overlapping(addr, end).fold(None, |whole, vma| match whole {
+                None => Some((vma.start, vma.end)),
+                Some((start, _)) => Some((start, vma.end)),
+            });
+            if let Some(range) = whole {
+                changes.edit(inner, range, |vma| vma.flags |= VmFlags::WRITTEN, []);
+            }
+            Ok(())
+        })
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use abi::Result;
 use abi::errno::{EAFNOSUPPORT, EFAULT, EINTR, EINVAL, EOPNOTSUPP, ERESTARTSYS};
 use abi::net::{
-    AF_MAX, AF_UNIX, SHUT_RDWR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_PACKET, SOCK_TYPE_MASK, SOL_SOCKET,
-    SOMAXCONN,
+    AF_INET, AF_MAX, AF_NETLINK, AF_UNIX, SHUT_RDWR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_PACKET,
+    SOCK_TYPE_MASK, SOL_SOCKET, SOMAXCONN,
 };
 
 use super::socket::{install, socket_file};
-use super::{Socket, SocketFile, addr, options, unix};
+use super::{Socket, SocketFile, addr, inet, netlink, options, unix};
 use crate::task::current;
 use crate::uaccess::{UserPtr, copy_from_user, copy_to_user};
 use crate::vfs::{Fd, PollEvents};
@@ -32,6 +32,8 @@ fn create(domain: u32, kind: u32, protocol: u32) -> Result<Arc<dyn Socket>> {
     }
     match domain as u16 {
         AF_UNIX => unix::create(kind, protocol),
+        AF_INET => inet::create(kind, protocol),
+        AF_NETLINK => netlink::create(kind, protocol),
         _ => Err(EAFNOSUPPORT),
     }
 }

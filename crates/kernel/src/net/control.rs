@@ -4,7 +4,8 @@ use abi::Result;
 use abi::cred::{CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN};
 use abi::errno::{EINVAL, ENOBUFS, EPERM, ESRCH};
 use abi::net::{
-    AF_UNIX, Cmsghdr, MSG_CTRUNC, SCM_CREDENTIALS, SCM_MAX_FD, SCM_RIGHTS, SOL_SOCKET, Ucred, cmsg_align,
+    AF_NETLINK, AF_UNIX, Cmsghdr, MSG_CTRUNC, SCM_CREDENTIALS, SCM_MAX_FD, SCM_RIGHTS, SOL_SOCKET, Ucred,
+    cmsg_align,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -36,7 +37,8 @@ pub fn parse(domain: u16, addr: u64, len: u64) -> Result<Ancillary> {
         let size = size.ok_or(EINVAL)?;
         let data = &after[..size - HEADER];
         match (header.cmsg_level, header.cmsg_type) {
-            (SOL_SOCKET, SCM_RIGHTS | SCM_CREDENTIALS) if domain != AF_UNIX => {}
+            (SOL_SOCKET, SCM_RIGHTS) if domain != AF_UNIX => {}
+            (SOL_SOCKET, SCM_CREDENTIALS) if !matches!(domain, AF_UNIX | AF_NETLINK) => {}
             (SOL_SOCKET, SCM_RIGHTS) => {
                 for fd in data.as_chunks::<4>().0 {
                     if files.len() >= SCM_MAX_FD {

@@ -24,7 +24,9 @@ pub use loadavg::loads;
 pub use runqueue::{Policy, Sched, SchedAttr};
 pub use timer::Timer;
 pub use user::{cond_resched, run_user};
-pub use vcpu::{CpuTimes, Vcpu, boost, current_vcpu, guest_so_far, spawn_kernel_task, start, stop, vcpus};
+pub use vcpu::{
+    CpuTimes, Vcpu, boost, current_vcpu, guest_so_far, may_linger, spawn_kernel_task, start, stop, vcpus,
+};
 
 use crate::sync;
 use crate::task::{Task, TaskState, current, with_current};

@@ -333,6 +333,15 @@ fn active() -> u64 {
     vcpus().iter().map(of).sum()
 }
 
+/// Whether the calling task may keep its vCPU's thread in a host call for about `ns`: no other task waits for this vCPU, no
+/// timer is due on it, and another one is there for whoever wakes up meanwhile.
+pub fn may_linger(ns: u64) -> bool {
+    let Some(own) = current_vcpu() else { return false };
+    own.queued.load(Ordering::SeqCst) == 0
+        && vcpus().iter().any(|v| v.id != own.id && v.idle.load(Ordering::SeqCst))
+        && own.timers.earliest().is_none_or(|at| at > host::clock::monotonic() + ns)
+}
+
 /// Calls every idle vCPU: what is queued may run elsewhere than before.
 pub(super) fn call_all() {
     for vcpu in vcpus().iter().filter(|v| v.idle.load(Ordering::SeqCst)) {

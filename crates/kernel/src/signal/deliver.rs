@@ -1,10 +1,12 @@
 //! Taking signals: on the way back to the guest program a signal stops, kills, does nothing, or enters a handler.
 
-use abi::signal::{SA_NODEFER, SA_RESETHAND, SIG_DFL, SIG_IGN, SIGALRM, SIGSTOP, SigAction, SigInfo, SigSet};
+use abi::signal::{
+    SA_NODEFER, SA_RESETHAND, SIG_DFL, SIG_IGN, SIGALRM, SIGKILL, SIGSTOP, SigAction, SigInfo, SigSet,
+};
 
 use super::{action, frame, jobctl, mask, restart, send};
 use crate::syscall::{trace, trace_enabled};
-use crate::task::{Task, exit, family, pid};
+use crate::task::{Task, exit, family, pid, ptrace};
 use crate::time;
 
 /// Acts on what is pending before the current task returns to its guest program: dies, stops, or enters a handler.
@@ -27,6 +29,7 @@ pub fn before_user(task: &Task) {
 fn handle(task: &Task, info: &SigInfo, action: &SigAction) {
     let sig = info.si_signo as u32;
     restart::before_handler(task, action.flags);
+    ptrace::before_handler(task);
     if frame::enter_handler(task, info, action).is_err() {
         send::force_sigsegv(task, sig);
         return;
@@ -41,6 +44,7 @@ fn handle(task: &Task, info: &SigInfo, action: &SigAction) {
         blocked.insert(sig);
     }
     mask::set_blocked(task, blocked);
+    ptrace::handler_entered(&task.arc());
 }
 
 /// Takes signals until one has a handler, and does what the others do by default.
@@ -49,11 +53,24 @@ fn next_signal(task: &Task) -> Option<(SigInfo, SigAction)> {
         if task.fatal_signal_pending() {
             return None;
         }
-        if jobctl::tell_parent(&task.process) || jobctl::stop_if_asked(task) {
+        if jobctl::tell_parent(&task.process) || ptrace::trap_stop(&task.arc()) || jobctl::stop_if_asked(task)
+        {
             continue;
         }
         let blocked = task.signal.lock().blocked;
-        let info = dequeue(task, blocked)?;
+        let mut info = dequeue(task, blocked)?;
+        if task.ptrace.is_traced() && info.si_signo as u32 != SIGKILL {
+            // Whatever signal comes of it may stop the process.
+            task.signal.lock().state.stop_dequeued = true;
+            match ptrace::signal_stop(&task.arc(), info) {
+                None => continue,
+                Some(changed) => info = changed,
+            }
+            if task.signal.lock().blocked.contains(info.si_signo as u32) {
+                send::send_task(task, info);
+                continue;
+            }
+        }
         if trace_enabled() {
             trace::signal_taken(task, &info);
         }
@@ -61,7 +78,7 @@ fn next_signal(task: &Task) -> Option<(SigInfo, SigAction)> {
         let action = take_action(task, sig);
         match action.handler {
             SIG_IGN => {}
-            SIG_DFL => default_action(task, sig),
+            SIG_DFL => default_action(task, &info),
             _ => return Some((info, action)),
         }
     }
@@ -79,7 +96,8 @@ fn take_action(task: &Task, sig: u32) -> SigAction {
     action
 }
 
-fn default_action(task: &Task, sig: u32) {
+fn default_action(task: &Task, info: &SigInfo) {
+    let sig = info.si_signo as u32;
     let process = &task.process;
     let immune = process.unkillable.load(std::sync::atomic::Ordering::SeqCst);
     if SigSet::DEFAULT_IGNORE.contains(sig) || (immune && !SigSet::UNBLOCKABLE.contains(sig)) {
@@ -92,7 +110,12 @@ fn default_action(task: &Task, sig: u32) {
         }
         return;
     }
-    exit::kill_process(task, sig);
+    ptrace::event(&task.arc(), abi::ptrace::PTRACE_EVENT_EXIT, u64::from(sig));
+    if SigSet::DEFAULT_CORE.contains(sig) {
+        exit::dump_and_kill(&task.arc(), info);
+    } else {
+        exit::kill_process(task, sig);
+    }
 }
 
 /// Takes the next pending signal of the current task that isn't in `except`, and lets the timer that sent it go on.

@@ -31,8 +31,14 @@ pub struct GroupStop {
 
 impl GroupStop {
     /// Whether a thread that is about to run has something to do here.
-    pub(super) fn concerns(&self, _task: &Task) -> bool {
-        self.signal != 0 || self.tell != 0
+    pub(super) fn concerns(&self, task: &Task) -> bool {
+        // A tracee has told its tracer, and runs if that wants it.
+        (self.signal != 0 && !task.ptrace.is_traced()) || self.tell != 0
+    }
+
+    /// The signal of a stop that is complete or under way; 0 for none.
+    pub fn stop_signal(&self) -> u32 {
+        self.signal.max(self.pending)
     }
 }
 
@@ -47,6 +53,7 @@ pub(super) fn cancel_stop(threads: &[Arc<Task>], group: &mut GroupStop) {
         group.tell = if group.signal != 0 { CLD_CONTINUED } else { CLD_STOPPED };
         *group = GroupStop { notify: Some(W_CONTINUED as u32), tell: group.tell, ..GroupStop::default() };
         for thread in threads {
+            crate::task::ptrace::group_continued(thread);
             thread.notify_work();
         }
     }
@@ -117,8 +124,9 @@ pub(super) fn stop_if_asked(task: &Task) -> bool {
         task.set_state(TaskState::Stopped);
         let (completed, sig) = {
             let mut group = task.process.stop.lock();
-            let asked = group.signal != 0 || task.signal.lock().state.stop_pending;
-            let waits = stopped && group.pending != 0;
+            let traced = task.ptrace.is_traced();
+            let asked = (group.signal != 0 && !traced) || task.signal.lock().state.stop_pending;
+            let waits = stopped && group.pending != 0 && !traced;
             if task.fatal_signal_pending() || !(asked || waits) {
                 drop(group);
                 task.set_state(TaskState::Running);
@@ -133,6 +141,11 @@ pub(super) fn stop_if_asked(task: &Task) -> bool {
         stopped = true;
         if let Some(sig) = completed {
             notify_parent(&task.process, CLD_STOPPED, sig);
+        }
+        if task.ptrace.is_traced() {
+            task.set_state(TaskState::Running);
+            crate::task::ptrace::group_stop(&task.arc(), sig);
+            return true;
         }
         schedule();
     }

@@ -126,6 +126,11 @@ impl SigPending {
         }
     }
 
+    /// Details of all that have some, in the order of their coming.
+    pub fn infos(&self) -> Vec<SigInfo> {
+        self.queue.iter().map(|q| q.info).collect()
+    }
+
     /// Drops every instance of the signals in `which`.
     pub fn flush(&mut self, which: SigSet) {
         if self.set.intersection(which).is_empty() {

@@ -7,7 +7,7 @@
 //! | ERESTARTNOHAND | made again | EINTR |
 //! | ERESTART_RESTARTBLOCK | restart_syscall(2) goes on with it | EINTR |
 
-use abi::errno::{EINTR, ERESTART_RESTARTBLOCK, ERESTARTNOINTR, ERESTARTSYS};
+use abi::errno::{EINTR, ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS};
 use abi::signal::SA_RESTART;
 use abi::{Errno, Result, nr};
 use host::stub::Regs;
@@ -37,6 +37,8 @@ pub fn restart_syscall() -> Result<u64> {
 pub fn syscall_exit(task: &Task, result: Result<u64>) {
     match result {
         Err(errno) if errno.is_restart() => {
+            // What a tracer sees meanwhile.
+            let _ = task.with_regs(|r| r.rax = errno.to_rax());
             task.signal.lock().state.restart = Some(errno);
             task.notify_work();
         }
@@ -44,6 +46,17 @@ pub fn syscall_exit(task: &Task, result: Result<u64>) {
             let rax = result.unwrap_or_else(Errno::to_rax);
             let _ = task.with_regs(|r| r.rax = rax);
         }
+    }
+}
+
+/// A tracer may have changed the registers: whether a call is to be settled follows from them.
+pub fn from_registers(task: &Task) {
+    let Ok((rax, nr)) = task.with_regs(|r| (r.rax, r.orig_rax)) else { return };
+    let codes = [ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK];
+    let found = codes.into_iter().find(|e| e.to_rax() == rax && nr as i64 >= 0);
+    task.signal.lock().state.restart = found;
+    if found.is_some() {
+        task.mark_work();
     }
 }
 

@@ -102,6 +102,9 @@ fn is_ignored(task: &Task, sig: u32) -> bool {
     if task.process.kthread.load(Ordering::Relaxed) {
         return true;
     }
+    if task.ptrace.is_traced() && sig != SIGKILL {
+        return false;
+    }
     let handler = task.process.sighand().action(sig).handler;
     let unkillable = task.process.unkillable.load(Ordering::SeqCst) && handler == SIG_DFL;
     if !unkillable && !action::ignores(handler, sig) {
@@ -178,6 +181,9 @@ fn is_fatal(task: &Task, sig: u32) -> bool {
     if sig == SIGKILL {
         return true;
     }
+    if task.ptrace.is_traced() {
+        return false;
+    }
     let process = &task.process;
     process.sighand().action(sig).handler == SIG_DFL
         && !milder.contains(sig)
@@ -218,7 +224,8 @@ pub(crate) fn recalc(task: &Task, group: &GroupStop) {
         let signal = task.signal.lock();
         (signal.pending.set, signal.blocked, signal.state.stop_pending)
     };
-    let pending = stop || group.concerns(task) || !shared.union(own).difference(blocked).is_empty();
+    let trap = task.ptrace.has_trap();
+    let pending = stop || trap || group.concerns(task) || !shared.union(own).difference(blocked).is_empty();
     task.sigpending.store(pending, Ordering::SeqCst);
     if pending {
         task.notify_work();

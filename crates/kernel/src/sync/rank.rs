@@ -60,6 +60,8 @@ ranks! {
     SIGHAND = 520,
     SIGNAL = 530,
     CRED = 540,
+    // Who traces whom, and the state of a tracee.
+    PTRACE = 545,
     TASK = 550,
     IPC_TABLE = 555,
     IPC = 560,
@@ -76,6 +78,11 @@ ranks! {
     TIMER = 810,
     TASK_SCHED = 820,
     RUN_QUEUE = 830,
+    // A control group, and a process's place.
+    CGROUP = 870,
+    // Keys, and the tables that they are found by.
+    KEYRINGS = 880,
+    KEYS = 885,
     // Leaves.
     LEAF = 900,
     TRACE = 940,

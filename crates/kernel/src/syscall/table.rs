@@ -335,6 +335,13 @@ syscalls! {
     SWAPON block::swap::swapon(path, flags);
     SWAPOFF block::swap::swapoff(path);
     PIVOT_ROOT vfs::mount_calls::pivot_root(new_root, put_old);
+    FSOPEN vfs::fs_context::fsopen(fs_name, flags: hex);
+    FSPICK vfs::fs_context::fspick(dirfd, path, flags: hex);
+    FSCONFIG vfs::fs_context::fsconfig(fd, command, key: string, value: string, aux);
+    FSMOUNT vfs::fs_context::fsmount(fd, flags: hex, attributes: hex);
+    OPEN_TREE vfs::fs_context::open_tree(dirfd, path, flags: hex);
+    MOVE_MOUNT vfs::fs_context::move_mount(from_fd, from, to_fd, to, flags: hex);
+    MOUNT_SETATTR vfs::fs_context::mount_setattr(dirfd, path, flags: hex, attr, size);
     // signals
     RT_SIGACTION signal::rt_sigaction(sig, act: sigaction, oldact -> sigaction, sigsetsize);
     RT_SIGPROCMASK signal::mask::rt_sigprocmask(how: sigmask_how, set: sigset, oldset -> sigset, sigsetsize);
@@ -423,6 +430,18 @@ syscalls! {
     RECVFROM net::recvfrom(fd, buf -> filled, len, flags: msg_flags, addr -> sockaddr_got, addr_len -> int_at);
     RECVMSG net::recvmsg(fd, msg -> msghdr_got, flags: msg_flags);
     RECVMMSG net::recvmmsg(fd, msgs, vlen, flags: msg_flags, timeout: timespec);
+    // tracing and filtering system calls
+    PTRACE task::ptrace::ptrace(request, pid, addr: address, data: hex);
+    SECCOMP task::seccomp::seccomp(operation, flags: hex, args);
+    // terminals
+    VHANGUP tty::vhangup();
+    // keyrings
+    ADD_KEY keys::add_key(kind: string, name: string, payload, len, ring);
+    REQUEST_KEY keys::request_key(kind: string, name: string, callout: string, dest);
+    KEYCTL keys::keyctl(operation, arg2: hex, arg3: hex, arg4: hex, arg5: hex);
+    // quotas
+    QUOTACTL vfs::quota::quotactl(cmd: hex, special: string, id, addr);
+    QUOTACTL_FD vfs::quota::quotactl_fd(fd, cmd: hex, id, addr);
     // tmpfs
     MEMFD_CREATE fs::tmpfs::memfd::memfd_create(name, flags: memfd_flags);
 }

@@ -23,7 +23,7 @@ use abi::prctl::PER_CLEAR_ON_SETID;
 use host::stub::{MemOp, Regs, StubThread};
 
 use super::stubs::{self, Spare};
-use super::{Task, current, exit};
+use super::{Task, current, dumpable, exit, ptrace};
 use crate::mm::Mm;
 use crate::signal;
 use crate::syscall::UserPath;
@@ -125,9 +125,15 @@ fn do_execve(
     let spare =
         spare.take(stubs::domain(task, &exec_cred.cred).filter(|_| !exec_cred.secure && !bprm.unreadable));
     let (mm, stub) = make_mm(image, &main, &bprm, &exec_cred, spare)?;
+    let (old_tid, number) = (task.tid(), task.with_regs(|r| r.orig_rax));
     exit::de_thread(task)?;
     task.personality.store(persona, Ordering::Relaxed);
     point_of_no_return(task, mm, stub, &bprm, exec_cred);
+    if let Ok(number) = number {
+        // The call goes on to be execve for who traces it.
+        let _ = task.with_regs(|r| r.orig_rax = number);
+    }
+    ptrace::exec_done(task, old_tid);
     Ok(())
 }
 
@@ -199,7 +205,8 @@ fn exec_cred(task: &Task, file: &File) -> Result<cred::ExecCred> {
     let privileges = cred::FilePrivileges::of(file, no_new_privs)?;
     // One in the task, one here; threads of this process end anyway.
     let shares_fs = Arc::strong_count(&task.fs()) > 1 + task.process.threads().len();
-    cred::compute(&task.cred(), privileges, shares_fs || no_new_privs, no_new_privs)
+    let traced = task.ptrace.lacks_power();
+    cred::compute(&task.cred(), privileges, shares_fs || traced || no_new_privs, no_new_privs)
 }
 
 /// Puts the image into a stub, `spare` if there is one: one batch, one copy.
@@ -315,7 +322,11 @@ fn point_of_no_return(task: &Arc<Task>, mm: Arc<Mm>, stub: StubThread, bprm: &Bi
     crate::time::exec_timers(process);
     *task.rseq.lock() = (0, 0, 0);
     let plain = new.cred.euid == new.cred.uid && new.cred.egid == new.cred.gid;
-    process.dumpable.store(i32::from(plain && !new.secure && !bprm.unreadable), Ordering::Relaxed);
+    if plain && !new.secure && !bprm.unreadable {
+        process.dumpable.store(1, Ordering::Relaxed);
+    } else {
+        dumpable::restrict(process);
+    }
     if new.secure {
         task.pdeath_signal.store(0, Ordering::Relaxed);
     }

@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering;
 
 use abi::Result;
 use abi::errno::EAGAIN;
-use abi::signal::SIGCHLD;
+use abi::ptrace::PTRACE_EVENT_EXIT;
+use abi::signal::{SIGCHLD, SigInfo};
 use abi::wait::{w_exitcode, w_termsig};
 
-use super::{Process, Task, TaskState, current, family, pid, stubs};
+use super::{Process, Task, TaskState, coredump, current, family, pid, ptrace, stubs};
 use crate::ipc::futex;
 use crate::sync::{Interruptible, Sleep, wait_event};
 use crate::{boot, signal, syscall, time, tty};
@@ -20,6 +21,7 @@ use crate::{boot, signal, syscall, time, tty};
 /// exit(2): ends the calling thread.
 pub fn exit(status: i32) -> Result<()> {
     let task = current();
+    ptrace::event(&task, PTRACE_EVENT_EXIT, w_exitcode(status) as u64);
     task.exit_code.store(w_exitcode(status), Ordering::SeqCst);
     task.killed.store(true, Ordering::SeqCst);
     task.mark_work();
@@ -29,6 +31,7 @@ pub fn exit(status: i32) -> Result<()> {
 /// exit_group(2): ends the process.
 pub fn exit_group(status: i32) -> Result<()> {
     let task = current();
+    ptrace::event(&task, PTRACE_EVENT_EXIT, w_exitcode(status) as u64);
     end_process(&task.process, w_exitcode(status));
     task.killed.store(true, Ordering::SeqCst);
     task.mark_work();
@@ -38,6 +41,12 @@ pub fn exit_group(status: i32) -> Result<()> {
 /// Makes the whole process of `task` die of `signal`.
 pub fn kill_process(task: &Task, signal: u32) {
     end_process(&task.process, w_termsig(signal, false));
+}
+
+/// The same of a signal that dumps core.
+pub fn dump_and_kill(task: &Arc<Task>, info: &SigInfo) {
+    let dumped = !task.fatal_signal_pending() && coredump::dump(task, info);
+    end_process(&task.process, w_termsig(info.si_signo as u32, dumped));
 }
 
 /// Makes every thread of a process end. The first caller's wait status stands.
@@ -95,6 +104,7 @@ fn become_leader(task: &Arc<Task>) {
         old
     };
     if let Some(old) = old_leader {
+        ptrace::forget(&old);
         old.uncharge();
     }
 }
@@ -113,6 +123,7 @@ fn unshare_sighand(process: &Process) {
 pub fn do_exit(task: &Arc<Task>) {
     let process = task.process.clone();
     signal::exit_signals(task);
+    ptrace::thread_ended(task);
     leave_mm(task);
     let files = task.set_files(None);
     drop(files);
@@ -129,6 +140,11 @@ pub fn do_exit(task: &Arc<Task>) {
             boot::init_exited(process.exit_code.load(Ordering::SeqCst));
         }
         release_process(&process);
+        crate::cgroup::died(&process);
+        let leader = pid::tasklist().task(process.tgid);
+        if let Some(leader) = leader {
+            ptrace::tracee_exits(&leader);
+        }
     }
     task.set_state(TaskState::Zombie);
     if last {

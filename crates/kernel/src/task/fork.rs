@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 
 use super::clone_args::{NAMESPACES, read_clone_args};
 use super::user::NprocCharge;
-use super::{Process, Task, TaskParts, VforkDone, current, pid, pidfd, run};
+use super::{Process, Task, TaskParts, VforkDone, current, pid, pidfd, ptrace, run};
 use crate::mm::{Mm, account};
 use crate::sched::{self, Policy, SchedAttr};
 use crate::signal::SigAltStackState;
@@ -96,12 +96,21 @@ pub fn kernel_clone(args: &KernelCloneArgs) -> Result<i32> {
         return Err(errno);
     }
     number.keep();
+    if args.flags & CLONE_THREAD == 0 {
+        crate::cgroup::born(Some(&parent.process), &child.process);
+    }
+    let event = ptrace::clone_event(&parent, args);
+    ptrace::child_born(&parent, &child, event);
     let body = child.clone();
     sched::spawn_kernel_task(&child, move || run::user_task(body));
     drop(child);
+    if event != 0 {
+        ptrace::event(&parent, event, tid as u64);
+    }
     if let Some(vfork) = vfork {
         // A fatal signal ends the wait, and then the caller.
         let _ = vfork.wait();
+        ptrace::event(&parent, abi::ptrace::PTRACE_EVENT_VFORK_DONE, tid as u64);
     }
     Ok(tid)
 }
@@ -257,6 +266,8 @@ fn copy_process(parent: &Task, args: &KernelCloneArgs, tid: i32) -> Arc<Process>
         args.exit_signal as i32
     };
     process.exit_signal.store(exit_signal, Ordering::Relaxed);
+    let rings = from.keyrings.lock().for_child();
+    *process.keyrings.lock() = rings;
     process.dumpable.store(from.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom_score_adj.store(from.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom_score_adj_min.store(from.oom_score_adj_min.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -297,8 +308,11 @@ fn publish(parent: &Arc<Task>, child: &Arc<Task>, args: &KernelCloneArgs) -> Res
         if process.group_exit.load(Ordering::SeqCst) || parent.killed.load(Ordering::SeqCst) {
             return Err(ERESTARTNOINTR);
         }
+        child.seccomp.inherit(&parent.seccomp);
+        child.no_new_privs.store(parent.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);
         threads.push(child.clone());
     } else {
+        child.seccomp.inherit(&parent.seccomp);
         let (pgrp, session, tty, grandparent) = {
             let link = parent.process.link.lock();
             (link.pgrp, link.session, link.tty.clone(), link.parent.upgrade())
@@ -316,6 +330,7 @@ fn publish(parent: &Arc<Task>, child: &Arc<Task>, args: &KernelCloneArgs) -> Res
         process.threads.lock().push(child.clone());
         list.set_parent(process, &family);
     }
+    child.note_syscall_work();
     list.insert(child);
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! - `cred.rs`: credentials, and who may signal or trace whom; `setid.rs`, `capability.rs`: how they change.
 //! - `session.rs`: process groups and sessions. `pidfd.rs`: processes as descriptors. `share.rs`: unshare, kcmp.
 //! - `rlimit.rs`, `rusage.rs`, `user.rs`: limits, and what counts against them.
+//! - `ptrace/`: tracing. `seccomp/`: filters of system calls. `coredump/`: what a death leaves. `dumpable.rs`: what changes of power forbid.
 //! - `prctl.rs`, `membarrier.rs`, `ids.rs`: the rest of what a task says of itself. `sys.rs`, `syslog.rs`: the system.
 //! - `run.rs`: the loop between guest and kernel. `kthread.rs`: kernel threads.
 //!
@@ -14,7 +15,9 @@
 
 pub mod capability;
 mod clone_args;
+pub mod coredump;
 mod cred;
+pub mod dumpable;
 mod elf;
 pub mod exec;
 pub mod exit;
@@ -29,9 +32,11 @@ pub mod pidfd;
 pub mod prctl;
 mod prctl_mm;
 mod process;
+pub mod ptrace;
 pub mod rlimit;
 pub mod run;
 pub mod rusage;
+pub mod seccomp;
 pub mod session;
 pub mod setid;
 pub mod share;
@@ -104,6 +109,12 @@ pub struct Task {
     pub robust_list: AtomicU64,
     /// rseq(2) area: address, length and signature, zero when not registered.
     pub rseq: SpinLock<(u64, u32, u32)>,
+    /// seccomp(2)
+    pub seccomp: seccomp::Seccomp,
+    /// ptrace(2): who traces it.
+    pub ptrace: ptrace::Ptrace,
+    /// Its system calls are filtered or traced.
+    syscall_work: AtomicBool,
     /// PR_SET_NO_NEW_PRIVS
     pub no_new_privs: AtomicBool,
     /// PR_SET_PDEATHSIG
@@ -241,6 +252,9 @@ impl Task {
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             rseq: SpinLock::new(rank::LEAF, (0, 0, 0)),
+            seccomp: seccomp::Seccomp::default(),
+            ptrace: ptrace::Ptrace::default(),
+            syscall_work: AtomicBool::new(false),
             no_new_privs: AtomicBool::new(false),
             pdeath_signal: AtomicI32::new(0),
             timer_slack: AtomicU64::new(50_000),
@@ -430,6 +444,19 @@ impl Task {
             Some(me) => self.sched.wake(&me, wakes),
             None => false,
         }
+    }
+
+    /// Whether its system calls are filtered or traced, so that each must come to the kernel.
+    pub fn has_syscall_work(&self) -> bool {
+        self.syscall_work.load(Ordering::SeqCst)
+    }
+
+    /// Works that out anew: it has a new filter, or another tracer.
+    pub fn note_syscall_work(&self) {
+        let filtered = self.seccomp.mode() != abi::seccomp::SECCOMP_MODE_DISABLED;
+        let work = filtered || self.ptrace.is_traced();
+        self.syscall_work.store(work, Ordering::SeqCst);
+        self.answers.silence(work);
     }
 
     /// Whether there is something to look at before the guest runs on.

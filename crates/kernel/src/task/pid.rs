@@ -4,6 +4,7 @@
 //! change or walk the family take.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Weak};
 
 use abi::Result;
@@ -12,8 +13,22 @@ use abi::errno::{EAGAIN, EEXIST, EINVAL, ESRCH};
 use super::{Process, Task};
 use crate::sync::{SpinLock, SpinLockGuard, rank};
 
-/// Largest pid plus one: /proc/sys/kernel/pid_max.
+/// Largest pid plus one as the machine starts: /proc/sys/kernel/pid_max.
 pub const PID_MAX: i32 = 32768;
+/// What pid_max can be set to.
+pub const PID_MAX_RANGE: (i32, i32) = (301, 4 << 20);
+
+static LIMIT: AtomicI32 = AtomicI32::new(PID_MAX);
+
+/// /proc/sys/kernel/pid_max.
+pub fn pid_max() -> i32 {
+    LIMIT.load(Ordering::Relaxed)
+}
+
+/// Sets it, within [`PID_MAX_RANGE`].
+pub fn set_pid_max(max: i32) {
+    LIMIT.store(max, Ordering::Relaxed);
+}
 
 /// The first process, which gets the orphans.
 pub const INIT_PID: i32 = 1;
@@ -79,11 +94,12 @@ pub fn tasklist() -> SpinLockGuard<'static, Tasklist> {
 impl Tasklist {
     /// Reserves the next free number; EAGAIN when all are in use (pids and, by Linux's rule, group and session ids).
     pub fn alloc(&mut self) -> Result<i32> {
-        if self.tasks.len() as i32 >= PID_MAX - 1 {
+        let max = pid_max();
+        if self.tasks.len() as i32 >= max - 1 {
             return Err(EAGAIN);
         }
-        for _ in 0..PID_MAX {
-            self.last = if self.last + 1 >= PID_MAX { 300 } else { self.last + 1 };
+        for _ in 0..max {
+            self.last = if self.last + 1 >= max { 300 } else { self.last + 1 };
             if !self.in_use(self.last) {
                 self.tasks.insert(self.last, None);
                 return Ok(self.last);
@@ -94,7 +110,7 @@ impl Tasklist {
 
     /// Reserves a chosen number, clone3(2) with `set_tid`; EINVAL out of range, EEXIST when it is in use.
     pub fn alloc_at(&mut self, n: i32) -> Result<i32> {
-        if !(1..PID_MAX).contains(&n) {
+        if !(1..pid_max()).contains(&n) {
             return Err(EINVAL);
         }
         if self.in_use(n) {

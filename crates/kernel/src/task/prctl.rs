@@ -87,8 +87,8 @@ pub fn prctl(option: u32, arg2: u64, arg3: u64, arg4: u64, arg5: u64) -> Result<
         PR_GET_TID_ADDRESS => {
             UserPtr::<u64>::new(arg2).write(&task.clear_child_tid.load(Ordering::Relaxed))?;
         }
-        // No filters: nobody is ever in a mode.
-        PR_GET_SECCOMP => {}
+        PR_GET_SECCOMP => return Ok(u64::from(task.seccomp.mode())),
+        PR_SET_SECCOMP => return super::seccomp::prctl_set(arg2, arg3),
         PR_GET_TIMING => return Ok(u64::from(PR_TIMING_STATISTICAL)),
         PR_SET_TIMING if arg2 == u64::from(PR_TIMING_STATISTICAL) => {}
         PR_GET_TSC => UserPtr::<u32>::new(arg2).write(&PR_TSC_ENABLE)?,

@@ -30,6 +30,14 @@ pub struct Process {
     pub signal_queue: WaitQueue,
     /// wait4(2) of any thread waits here for a child's change.
     pub wait_chldexit: WaitQueue,
+    /// Threads of other processes that its threads trace, ptrace(2).
+    pub tracees: SpinLock<Vec<Arc<Task>>>,
+    /// Tracees that have ended, for wait4(2).
+    pub tracees_ended: SpinLock<Vec<super::ptrace::Ended>>,
+    /// Keyrings of its session and its own.
+    pub keyrings: SpinLock<crate::keys::ProcessRings>,
+    /// Its control group; none before it is born.
+    pub cgroup: SpinLock<Option<Arc<crate::cgroup::Cgroup>>>,
     /// pidfds poll here for the exit of the process or of a thread, and execve waits here for its siblings' end.
     pub exit_queue: WaitQueue,
     /// Resource limits by RLIMIT number.
@@ -147,6 +155,10 @@ impl Process {
             pending: SpinLock::new(rank::SIGNAL, SigPending::default()),
             signal_queue: WaitQueue::new(),
             wait_chldexit: WaitQueue::new(),
+            tracees: SpinLock::new(rank::PTRACE, Vec::new()),
+            tracees_ended: SpinLock::new(rank::PTRACE, Vec::new()),
+            keyrings: SpinLock::new(rank::KEYS, crate::keys::ProcessRings::default()),
+            cgroup: SpinLock::new(rank::CGROUP, None),
             exit_queue: WaitQueue::new(),
             rlimits: SpinLock::new(rank::LEAF, rlimits),
             group_exit: AtomicBool::new(false),

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use host::stub::{Event, SyscallAbi};
 
-use super::{Task, exit};
+use super::seccomp::{self, Verdict};
+use super::{Task, exit, ptrace};
 use crate::{fastpath, mm, sched, signal, syscall, time};
 
 /// The body of a user task's fiber: runs the guest until the thread exits.
@@ -63,6 +64,9 @@ fn user_loop(task: &Arc<Task>) {
 }
 
 fn handle_syscall(task: &Arc<Task>, abi: SyscallAbi) {
+    if task.has_syscall_work() {
+        return syscall_with_work(task, abi);
+    }
     let Ok((number, args, fast)) = task.with_stub(|stub| {
         let r = stub.regs();
         (r.orig_rax, [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9], stub.came_fast())
@@ -77,6 +81,36 @@ fn handle_syscall(task: &Arc<Task>, abi: SyscallAbi) {
         SyscallAbi::I386 => Err(abi::errno::ENOSYS),
     };
     signal::syscall_exit(task, result);
+}
+
+/// A call that a tracer or a filter has a say in.
+fn syscall_with_work(task: &Arc<Task>, abi: SyscallAbi) {
+    let call = || task.with_regs(|r| (r.orig_rax, [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]));
+    let emulated = ptrace::syscall_entry(task);
+    let mut result = None;
+    let mut after_tracer = false;
+    // A tracer that a filter has asked may have made it another call, which the filters see once more.
+    while !emulated && !task.fatal_signal_pending() {
+        let Ok((number, args)) = call() else { return };
+        if number as i32 == -1 {
+            break;
+        }
+        result = match (seccomp::check(task, number, &args, after_tracer), abi) {
+            (Verdict::Again, _) => {
+                after_tracer = true;
+                continue;
+            }
+            (Verdict::Skip, _) => None,
+            (Verdict::Answer(answer), _) => Some(answer),
+            (Verdict::Run, SyscallAbi::X86_64) => Some(syscall::dispatch(task, number, &args)),
+            (Verdict::Run, SyscallAbi::I386) => Some(Err(abi::errno::ENOSYS)),
+        };
+        break;
+    }
+    if let Some(result) = result {
+        signal::syscall_exit(task, result);
+    }
+    ptrace::syscall_exit(task);
 }
 
 fn oops(task: &Task, panic: &(dyn std::any::Any + Send)) {

@@ -276,7 +276,7 @@ fn fix_fs_caps(old: &Cred, new: &mut Cred) {
 pub(super) fn commit(task: &Task, old: &Cred, new: Cred) {
     let ids = |c: &Cred| (c.euid, c.egid, c.fsuid, c.fsgid);
     if ids(old) != ids(&new) || !new.permitted.is_subset(old.permitted) {
-        task.process.dumpable.store(0, Ordering::Relaxed);
+        super::dumpable::restrict(&task.process);
         task.pdeath_signal.store(0, Ordering::Relaxed);
     }
     task.set_cred(new);

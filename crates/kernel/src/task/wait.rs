@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use abi::Result;
 use abi::errno::{EAGAIN, EBADF, ECHILD, EINVAL, ESRCH};
 use abi::resource::Rusage;
-use abi::signal::{CLD_CONTINUED, CLD_STOPPED, SIGCHLD, SIGCONT};
+use abi::signal::{CLD_CONTINUED, CLD_STOPPED, CLD_TRAPPED, SIGCHLD, SIGCONT};
 use abi::wait::*;
 use zerocopy::IntoBytes;
 
 use super::pid::Tasklist;
-use super::{Process, Task, current, family, pid, pidfd, rusage};
+use super::{Process, Task, current, family, pid, pidfd, ptrace, rusage};
 use crate::sched;
 use crate::sync::{Sleep, wait_event};
 use crate::uaccess::{UserPtr, copy_to_user};
@@ -41,6 +41,8 @@ struct Found {
     /// As wait4 has it.
     status: i32,
     rusage: Rusage,
+    /// A tracee has stopped for its tracer.
+    trapped: bool,
 }
 
 /// wait4(2)
@@ -102,6 +104,7 @@ pub fn waitid(which: u32, id: i32, info: u64, options: u32, rusage: UserPtr<Rusa
 fn siginfo_words(found: Option<&Found>) -> [i32; 7] {
     let Some(found) = found else { return [0; 7] };
     let (code, status) = match found.status {
+        stopped if found.trapped => (CLD_TRAPPED, stopped >> 8),
         W_CONTINUED => (CLD_CONTINUED, SIGCONT as i32),
         stopped if wifstopped(stopped) => (CLD_STOPPED, stopped >> 8 & 0xff),
         ended => family::exit_reason(ended),
@@ -169,7 +172,35 @@ fn scan(task: &Task, waiting: &Waiting) -> Result<Scan> {
         outcome
     };
     drop(released);
-    outcome
+    if let Ok(Scan::Found(_) | Scan::Soon) = outcome {
+        return outcome;
+    }
+    match tracees(task, waiting) {
+        (Some(found), _) => Ok(Scan::Found(found)),
+        (None, true) => Ok(Scan::Nothing),
+        (None, false) => outcome,
+    }
+}
+
+/// What there is to tell of tracees, and whether some are waited for.
+fn tracees(task: &Task, waiting: &Waiting) -> (Option<Found>, bool) {
+    let wanted = |tid: i32, pgrp: i32| match &waiting.which {
+        Which::Any => true,
+        Which::Process(pid) => tid == *pid,
+        Which::Group(group) => pgrp == *group,
+        Which::Pidfd(process) => tid == process.tgid,
+    };
+    let exits = waiting.options & WEXITED != 0;
+    let keep = waiting.options & WNOWAIT != 0;
+    let (news, any) = ptrace::take_wait(&task.process, wanted, exits, keep);
+    let found = news.map(|news| Found {
+        pid: news.tid,
+        uid: news.uid,
+        status: news.status,
+        trapped: news.task.is_some(),
+        rusage: news.task.map_or_else(Rusage::default, |t| rusage::with_children(&t.process)),
+    });
+    (found, any)
 }
 
 fn children(list: &Tasklist, task: &Task, which: &Which) -> Vec<Arc<Process>> {
@@ -199,6 +230,10 @@ fn consume_change(child: &Process, options: u32) -> Option<i32> {
     if child.zombie.load(Ordering::SeqCst) {
         return (options & WEXITED != 0).then(|| child.exit_code.load(Ordering::SeqCst));
     }
+    // Who traces a child hears of its stops in another way.
+    if child.threads.lock().iter().any(|t| t.ptrace.is_traced_by(&current().process)) {
+        return None;
+    }
     let mut stop = child.stop.lock();
     let status = stop.notify? as i32;
     let wanted = if status == W_CONTINUED { WCONTINUED } else { WSTOPPED };
@@ -217,5 +252,5 @@ fn describe(child: &Process, status: i32, is_zombie: bool) -> Found {
     } else {
         child.threads.lock().first().map_or(0, |t| t.cred().uid)
     };
-    Found { pid: child.tgid, uid, status, rusage: rusage::with_children(child) }
+    Found { pid: child.tgid, uid, status, rusage: rusage::with_children(child), trapped: false }
 }

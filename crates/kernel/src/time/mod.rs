@@ -23,6 +23,7 @@ mod clock;
 mod cpu;
 pub mod itimer;
 pub mod posix_timer;
+pub mod rtc;
 pub mod sleep;
 pub mod timerfd;
 

@@ -22,18 +22,20 @@ const CHUNK: usize = 2048;
 pub struct TtyFile {
     /// The terminal.
     pub tty: Arc<Tty>,
+    /// The terminal's hang-ups when it was opened: a later one ends its use.
+    hangups: u64,
 }
 
 impl TtyFile {
     /// Counts an opening. EBUSY under TIOCEXCL, EIO for a terminal without its other side.
     pub fn new(tty: Arc<Tty>) -> Result<TtyFile> {
-        let exclusive = {
+        let (exclusive, hangups) = {
             let mut inner = tty.inner.lock();
             let refused = inner.exclusive && inner.opens > 0;
             if !refused {
                 inner.opens += 1;
             }
-            refused
+            (refused, inner.hangups)
         };
         if exclusive && !current().cred().capable(abi::cred::CAP_SYS_ADMIN) {
             return Err(EBUSY);
@@ -42,7 +44,11 @@ impl TtyFile {
             tty.inner.lock().opens += 1;
         }
         tty.driver.opened(true);
-        Ok(TtyFile { tty })
+        Ok(TtyFile { tty, hangups })
+    }
+
+    fn is_hung_up(&self, inner: &super::Inner) -> bool {
+        inner.hung_up || inner.hangups != self.hangups
     }
 
     /// VMIN and VTIME: bytes that a read waits for, and tenths of a second.
@@ -56,7 +62,7 @@ impl TtyFile {
     fn take(&self, max: usize, min: usize) -> Result<Vec<u8>> {
         let data = {
             let mut inner = self.tty.inner.lock();
-            if inner.hung_up {
+            if self.is_hung_up(&inner) {
                 return Ok(Vec::new());
             }
             let ready = if inner.discipline.canonical() {
@@ -136,6 +142,9 @@ impl FileOps for TtyFile {
         if self.tty.tostop() {
             jobctl::check_access(&self.tty, SIGTTOU)?;
         }
+        if self.is_hung_up(&self.tty.inner.lock()) {
+            return Err(EIO);
+        }
         let mut buf = [0; CHUNK];
         let mut done = 0;
         while src.remaining() > 0 {
@@ -174,7 +183,7 @@ impl FileOps for TtyFile {
         table.register(&self.tty.write_queue);
         let (min, tenths) = self.min_time();
         let inner = self.tty.inner.lock();
-        if inner.hung_up {
+        if self.is_hung_up(&inner) {
             return PollEvents::READABLE | PollEvents::WRITABLE | PollEvents::HUP | PollEvents::ERR;
         }
         let readable = if inner.discipline.canonical() {
@@ -191,6 +200,9 @@ impl FileOps for TtyFile {
     }
 
     fn ioctl(&self, file: &File, cmd: u32, arg: u64) -> Result<u64> {
+        if self.is_hung_up(&self.tty.inner.lock()) {
+            return Err(if cmd == abi::tty::TIOCSPGRP { abi::errno::ENOTTY } else { EIO });
+        }
         super::ioctl::tty_ioctl(&self.tty, file, cmd, arg)
     }
 

@@ -72,19 +72,39 @@ pub fn tty_ioctl(tty: &Arc<Tty>, _file: &File, cmd: u32, arg: u64) -> Result<u64
                 return Err(EINVAL);
             }
         }
+        // A console's keys send UTF-8. getty takes what doesn't answer for a serial line, and waits a second for its
+        // modem's noise.
+        KDGKBMODE if is_console(tty) => UserPtr::new(arg).write(&(K_UNICODE as i32))?,
         TIOCGDEV => UserPtr::new(arg).write(&(tty.rdev() as u32))?,
         TIOCGSOFTCAR => UserPtr::new(arg).write(&i32::from(settings(tty).c_cflag & CLOCAL != 0))?,
         TIOCVHANGUP => {
             if !current().cred().capable(abi::cred::CAP_SYS_ADMIN) {
                 return Err(EPERM);
             }
-            tty.hang_up();
+            tty.vhangup();
         }
         // Faked input is how a program breaks out of its terminal: refused, as with dev.tty.legacy_tiocsti=0.
         TIOCSTI => return Err(EIO),
         _ => return Err(ENOTTY),
     }
     Ok(0)
+}
+
+/// Whether it is one of /dev/tty1, tty2 …: what a PC has its virtual consoles at.
+fn is_console(tty: &Tty) -> bool {
+    tty.dev.0 == 4
+}
+
+/// vhangup(2): ends the use of the caller's terminal. EPERM.
+pub fn vhangup() -> Result<()> {
+    if !current().cred().capable(abi::cred::CAP_SYS_TTY_CONFIG) {
+        return Err(EPERM);
+    }
+    let tty = current().process.link.lock().tty.clone();
+    if let Some(tty) = tty {
+        tty.vhangup();
+    }
+    Ok(())
 }
 
 fn settings(tty: &Tty) -> Termios {

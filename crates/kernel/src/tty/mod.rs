@@ -26,6 +26,7 @@ use abi::signal::SIGWINCH;
 use abi::tty::{TOSTOP, Winsize};
 
 pub use file::{TtyFile, open_console, register_devices};
+pub use ioctl::vhangup;
 pub use jobctl::session_leader_exit;
 use n_tty::{Effect, NTty};
 
@@ -81,6 +82,8 @@ struct Inner {
     exclusive: bool,
     /// Hung up: reads end, writes fail.
     hung_up: bool,
+    /// How often vhangup(2) or TIOCVHANGUP has ended the use of all files that were open then.
+    hangups: u64,
     /// No more input will come: reads end when what came is read. Output goes on.
     input_ended: bool,
     /// Open files.
@@ -98,6 +101,7 @@ impl Tty {
             foreground: 0,
             exclusive: false,
             hung_up: false,
+            hangups: 0,
             input_ended: false,
             opens: 0,
         };
@@ -272,14 +276,27 @@ impl Tty {
         self.read_queue.wake_all();
     }
 
+    /// Ends the use of all its open files, and its session loses it; who opens it anew finds it in order.
+    pub fn vhangup(&self) {
+        self.end_use(|inner| {
+            inner.hangups += 1;
+            inner.discipline.flush_input();
+            true
+        });
+    }
+
     /// Ends all use of the terminal: reads see the end, writes fail, its session loses it.
     pub fn hang_up(&self) {
+        self.end_use(|inner| !std::mem::replace(&mut inner.hung_up, true));
+    }
+
+    /// Drops what is to be written, and takes the terminal from its session, if `mark` says so.
+    fn end_use(&self, mark: impl FnOnce(&mut Inner) -> bool) {
         let (session, foreground) = {
             let mut inner = self.inner.lock();
-            if inner.hung_up {
+            if !mark(&mut inner) {
                 return;
             }
-            inner.hung_up = true;
             inner.output.clear();
             let ids = (inner.session, inner.foreground);
             inner.session = 0;

@@ -12,7 +12,7 @@ use abi::inotify::IN_ATTRIB;
 use super::dirs::same_mount;
 use super::namei::{
     LastKind, LookupFlags, MAY_WRITE, Parent, create_entry, inherit, lookup_parent, may_create, may_delete,
-    path_at, permission, want_write,
+    path_at, permission, protected, want_write,
 };
 use super::{Dentry, Fd, FileType, notify};
 use crate::sync::{Mutex, MutexGuard};
@@ -97,6 +97,7 @@ pub fn linkat(old_dirfd: Fd, old: UserPath, new_dirfd: Fd, new: UserPath, flags:
     let inode = old.inode()?;
     create_entry(&parent, false, |dir, name| {
         same_mount(&old, &parent.path)?;
+        protected::may_link(&inode, &cred)?;
         if inode.is_dir() {
             return Err(EPERM);
         }

@@ -10,6 +10,7 @@ use abi::Result;
 use abi::errno::{EBUSY, EINVAL, ENOENT, ENOSPC, ENOTDIR};
 use hashbrown::HashMap;
 
+use super::propagate::{self, Kind, MountTree, Peers};
 use super::{Dentry, Path, SuperBlock};
 use crate::sync::{Mutex, MutexGuard, SpinLock, WaitQueue, rank};
 
@@ -47,6 +48,10 @@ pub struct Mount {
     flags: AtomicU32,
     /// MS_UNBINDABLE: no bind mount is made of it.
     unbindable: AtomicBool,
+    /// Peer groups: shared and slave mounts.
+    pub peers: Peers,
+    /// The name space that it is in.
+    ns: SpinLock<Weak<MountNamespace>>,
     /// Where it is attached: parent mount and the directory in it. None for the root of the name space, and once
     /// detached.
     pub at: SpinLock<Option<(Arc<Mount>, Arc<Dentry>)>>,
@@ -65,6 +70,8 @@ impl Mount {
             root: root.clone(),
             flags: AtomicU32::new(flags.bits()),
             unbindable: AtomicBool::new(false),
+            peers: Peers::default(),
+            ns: SpinLock::new(rank::LEAF, Weak::new()),
             at: SpinLock::new(rank::MOUNT_PLACE, None),
         })
     }
@@ -87,6 +94,16 @@ impl Mount {
     /// Sets MS_UNBINDABLE, or with false MS_PRIVATE.
     pub fn set_unbindable(&self, unbindable: bool) {
         self.unbindable.store(unbindable, Ordering::Relaxed);
+    }
+
+    /// The name space that it is attached in.
+    pub fn namespace(&self) -> Option<Arc<MountNamespace>> {
+        self.ns.lock().upgrade()
+    }
+
+    fn set_namespace(&self, ns: Weak<MountNamespace>) {
+        let old = core::mem::replace(&mut *self.ns.lock(), ns);
+        drop(old);
     }
 
     /// Whether nothing may be written through it.
@@ -114,6 +131,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
+        propagate::forget(self);
         self.sb.put_active();
     }
 }
@@ -135,10 +153,36 @@ fn key(path: &Path) -> (usize, usize) {
 
 /// The mount that covers `path`, if any.
 pub fn lookup_mount(path: &Path) -> Option<Arc<Mount>> {
-    if !path.dentry.is_mountpoint() {
-        return None;
-    }
+    if !path.dentry.is_mountpoint() { None } else { covering(path) }
+}
+
+/// The same, without a look at whether anything is mounted there at all.
+pub(super) fn covering(path: &Path) -> Option<Arc<Mount>> {
     BY_PLACE.lock().get(&key(path)).cloned()
+}
+
+/// `mnt` and every mount below it in `ns`, parents first.
+pub(super) fn subtree_of(ns: &MountNamespace, mnt: &Arc<Mount>) -> MountTree {
+    ns.subtree(mnt)
+}
+
+/// Puts the mounts of a copied tree on each other as those of the old one stand.
+pub(super) fn stand_alike(old: &[Arc<Mount>], new: &[Arc<Mount>]) {
+    for (old_mnt, new_mnt) in old.iter().zip(new).skip(1) {
+        let Some(at) = old_mnt.parent() else { continue };
+        let parent = old.iter().position(|m| Arc::ptr_eq(m, &at.mnt)).and_then(|i| new.get(i));
+        if let Some(parent) = parent {
+            put_on(new_mnt, Path { mnt: parent.clone(), dentry: at.dentry });
+        }
+    }
+}
+
+/// Takes the mounts of a tree that was never attached off each other.
+pub(super) fn dismantle(tree: &[Arc<Mount>]) {
+    for mnt in tree {
+        take_off(mnt);
+        propagate::set(mnt, Kind::Private);
+    }
 }
 
 /// Moves `path` to the root of the topmost mount on it. Whether there was one.
@@ -176,15 +220,25 @@ fn take_off(mnt: &Arc<Mount>) {
     drop((removed, at));
 }
 
+/// Gives a tree of mounts, its top first, a name space of its own, which lives as long as the file that holds its top.
+pub(super) fn detached(tree: MountTree) -> Arc<MountNamespace> {
+    let ns = MountNamespace::of(tree);
+    ns.detached.store(true, Ordering::SeqCst);
+    ns
+}
+
 /// A mount and its copy in another name space.
 pub type MountPair = (Arc<Mount>, Arc<Mount>);
 
 /// A tree of mounts: CLONE_NEWNS.
 pub struct MountNamespace {
+    me: Weak<MountNamespace>,
     /// All mounts, in the order of mounting; the first is the root.
     pub mounts: SpinLock<Vec<Arc<Mount>>>,
     /// Number, from 0: names it in /proc/PID/ns.
     pub id: u64,
+    /// Mounts that open_tree(2) or fsmount(2) has made and nobody has attached.
+    detached: AtomicBool,
     /// Counts changes of the list.
     event: AtomicU64,
     /// Woken by every change: poll(2) of /proc/PID/mounts.
@@ -205,17 +259,33 @@ impl MountNamespace {
     }
 
     fn of(mounts: Vec<Arc<Mount>>) -> Arc<MountNamespace> {
-        let ns = Arc::new(MountNamespace {
+        let ns = Arc::new_cyclic(|me| MountNamespace {
+            me: me.clone(),
             mounts: SpinLock::new(rank::MOUNT_LIST, mounts),
             id: NEXT_NS.fetch_add(1, Ordering::Relaxed),
+            detached: AtomicBool::new(false),
             event: AtomicU64::new(0),
             changed: WaitQueue::new(),
         });
+        for mnt in ns.list() {
+            mnt.set_namespace(ns.me.clone());
+        }
         let mut all = NAMESPACES.lock();
         all.retain(|old| old.strong_count() > 0);
         all.push(Arc::downgrade(&ns));
         drop(all);
         ns
+    }
+
+    /// Whether it only holds mounts that are not attached yet.
+    pub fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::SeqCst)
+    }
+
+    /// Its mounts are another's now.
+    pub(super) fn give_up(&self) {
+        let mounts = core::mem::take(&mut *self.mounts.lock());
+        drop(mounts);
     }
 
     /// How often its mounts have changed.
@@ -243,11 +313,18 @@ impl MountNamespace {
         self.mounts.lock().iter().any(|m| Arc::ptr_eq(m, mnt))
     }
 
-    /// Attaches `mnt` on top of whatever covers `place`. ENOTDIR when one is a directory and the other is not, ENOENT
-    /// for a removed directory, ENOSPC for too many mounts. The caller holds the lock of name spaces.
-    pub fn attach(&self, mnt: &Arc<Mount>, mut place: Path) -> Result<()> {
+    /// Attaches a mount on top of whatever covers `place`, see [`MountNamespace::attach_tree`].
+    pub fn attach(&self, mnt: &Arc<Mount>, place: Path) -> Result<()> {
+        self.attach_tree(core::slice::from_ref(mnt), place)
+    }
+
+    /// Attaches a tree of mounts, its top first, on top of whatever covers `place`, and a copy of it wherever that
+    /// propagates. ENOTDIR when one is a directory and the other is not, ENOENT for a removed directory, ENOSPC for too
+    /// many mounts. The caller holds the lock of name spaces.
+    pub fn attach_tree(&self, tree: &[Arc<Mount>], mut place: Path) -> Result<()> {
         traverse_mounts(&mut place);
-        if place.dentry.is_dir() != mnt.root.is_dir() {
+        let Some(top) = tree.first() else { return Err(EINVAL) };
+        if place.dentry.is_dir() != top.root.is_dir() {
             return Err(ENOTDIR);
         }
         if !self.has(&place.mnt) {
@@ -259,13 +336,32 @@ impl MountNamespace {
         if place.dentry.is_unhashed() {
             return Err(ENOENT);
         }
-        if self.mounts.lock().len() >= MOUNT_MAX {
+        let copies = propagate::copies_for(tree, &place);
+        let room = |ns: &MountNamespace| ns.mounts.lock().len() + tree.len() <= MOUNT_MAX;
+        let fits = |(_, at): &(MountTree, Path)| at.mnt.namespace().is_some_and(|ns| room(&ns));
+        if !room(self) || !copies.iter().all(fits) {
+            copies.iter().for_each(|(copy, _)| dismantle(copy));
             return Err(ENOSPC);
         }
-        put_on(mnt, place);
-        self.mounts.lock().push(mnt.clone());
-        self.touch();
+        self.add(tree, place);
+        for (copy, mut place) in copies {
+            traverse_mounts(&mut place);
+            if let Some(ns) = place.mnt.namespace() {
+                ns.add(&copy, place);
+            }
+        }
         Ok(())
+    }
+
+    fn add(&self, tree: &[Arc<Mount>], place: Path) {
+        if let Some(top) = tree.first() {
+            put_on(top, place);
+        }
+        for mnt in tree {
+            mnt.set_namespace(self.me.clone());
+        }
+        self.mounts.lock().extend(tree.iter().cloned());
+        self.touch();
     }
 
     /// Takes one mount off its place and out of the list.
@@ -276,6 +372,7 @@ impl MountNamespace {
         let removed = position.map(|i| list.remove(i));
         drop(list);
         drop(removed);
+        mnt.set_namespace(Weak::new());
         self.touch();
     }
 
@@ -284,28 +381,61 @@ impl MountNamespace {
         self.list().into_iter().filter(|m| m.is_below(mnt)).collect()
     }
 
-    /// Moves an attached mount with all below it. ELOOP into itself; EINVAL for the root of the name space.
+    /// Moves an attached mount with all below it. ELOOP into itself; EINVAL for the root of the name space, from a shared
+    /// mount, or of an unbindable one to a shared one.
     pub fn move_mount(&self, mnt: &Arc<Mount>, place: &Path) -> Result<()> {
         if place.mnt.is_below(mnt) {
             return Err(abi::errno::ELOOP);
         }
         let Some(old) = mnt.parent() else { return Err(EINVAL) };
+        let tree = self.subtree(mnt);
+        let mut target = place.clone();
+        traverse_mounts(&mut target);
+        let unbindable = target.mnt.peers.shared() != 0 && tree.iter().any(|m| m.is_unbindable());
+        if old.mnt.peers.shared() != 0 || unbindable {
+            return Err(EINVAL);
+        }
         if place.dentry.is_dir() != mnt.root.is_dir() {
             return Err(ENOTDIR);
         }
-        self.detach(mnt);
-        let moved = self.attach(mnt, place.clone());
+        self.take_out(&tree);
+        let moved = self.attach_tree(&tree, place.clone());
         if moved.is_err() {
             // Nobody else changes mounts meanwhile, so the old place is as it was.
-            self.attach(mnt, old)?;
+            self.attach_tree(&tree, old)?;
         }
         moved
+    }
+
+    /// Takes a tree out of the list, and its top off its place.
+    fn take_out(&self, tree: &[Arc<Mount>]) {
+        if let Some(top) = tree.first() {
+            take_off(top);
+        }
+        let mut gone = Vec::new();
+        let mut list = self.mounts.lock();
+        list.retain(|m| {
+            let stays = !tree.iter().any(|t| Arc::ptr_eq(t, m));
+            if !stays {
+                gone.push(m.clone());
+            }
+            stays
+        });
+        drop(list);
+        drop(gone);
+        self.touch();
     }
 
     /// pivot_root(2): `new` takes the place of `old`, and `old` goes to `put_old`, which lies in or below `new`. EINVAL
     /// for other places.
     pub fn pivot_root(&self, old: &Arc<Mount>, new: &Arc<Mount>, put_old: &Path) -> Result<()> {
-        if !put_old.mnt.is_below(new) || !new.is_below(old) || new.parent().is_none() {
+        if !put_old.mnt.is_below(new) || !new.is_below(old) {
+            return Err(EINVAL);
+        }
+        let Some(stand) = new.parent() else { return Err(EINVAL) };
+        let is_shared = |mnt: &Arc<Mount>| mnt.peers.shared() != 0;
+        if is_shared(&put_old.mnt) || is_shared(&stand.mnt) || old.parent().is_some_and(|p| is_shared(&p.mnt))
+        {
             return Err(EINVAL);
         }
         if Arc::ptr_eq(&put_old.mnt, new) && !put_old.dentry.is_below(&new.root) {
@@ -337,9 +467,19 @@ impl MountNamespace {
             if tree.len() > 1 || Arc::strong_count(mnt) > used + 3 {
                 return Err(EBUSY);
             }
+            propagate::check_busy(mnt)?;
         }
         for mnt in tree.iter().rev() {
+            for companion in propagate::companions(mnt) {
+                let Some(ns) = companion.namespace() else { continue };
+                // What has something of its own mounted on it stays.
+                if ns.subtree(&companion).len() == 1 {
+                    ns.detach(&companion);
+                    propagate::set(&companion, Kind::Private);
+                }
+            }
             self.detach(mnt);
+            propagate::set(mnt, Kind::Private);
         }
         Ok(())
     }
@@ -354,6 +494,9 @@ impl MountNamespace {
             let Some(at) = old.parent() else { continue };
             let Some((_, parent)) = pairs.iter().find(|(o, _)| Arc::ptr_eq(o, &at.mnt)) else { continue };
             put_on(new, Path { mnt: parent.clone(), dentry: at.dentry });
+        }
+        for (old, new) in &pairs {
+            propagate::inherit(new, old);
             new.set_unbindable(old.is_unbindable());
         }
         (MountNamespace::of(new), pairs)
@@ -364,6 +507,7 @@ impl Drop for MountNamespace {
     fn drop(&mut self) {
         for mnt in core::mem::take(self.mounts.get_mut()) {
             take_off(&mnt);
+            propagate::set(&mnt, Kind::Private);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! mount(2), umount2(2), pivot_root(2).
 //!
-//! Every mount is private: nothing is passed on to other name spaces. MS_PRIVATE is what is so already, and so is
-//! MS_SLAVE of a mount without peers; MS_SHARED, which would have to pass on, is refused.
+//! Whether a change is passed on to other mounts and name spaces: `propagate.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,8 +10,9 @@ use abi::cred::CAP_SYS_ADMIN;
 use abi::errno::*;
 use abi::mount::*;
 
-use super::mount::{MountNamespace, lock_namespace};
+use super::mount::{self, MountNamespace, lock_namespace};
 use super::namei::{LookupFlags, path_at};
+use super::propagate::{self, Kind, MountTree};
 use super::{Fd, Mount, MountFlags, Path, SuperBlock, find_fs};
 use crate::syscall::UserPath;
 use crate::task::{current, pid};
@@ -116,7 +116,7 @@ fn mount_flags(flags: u64) -> MountFlags {
 }
 
 /// The mount whose root `path` is; EINVAL for any other place, or a mount of another name space.
-fn mount_at(path: &Path) -> Result<Arc<Mount>> {
+pub(super) fn mount_at(path: &Path) -> Result<Arc<Mount>> {
     let here = Arc::ptr_eq(&path.dentry, &path.mnt.root) && namespace().has(&path.mnt);
     if here { Ok(path.mnt.clone()) } else { Err(EINVAL) }
 }
@@ -136,7 +136,15 @@ fn remount_mount(target: &Path, flags: u64) -> Result<()> {
 
 fn remount(target: &Path, flags: u64, data: &[u8]) -> Result<()> {
     let mnt = mount_at(target)?;
-    let sb = &mnt.sb;
+    remount_sb(&mnt.sb, flags, data)?;
+    let mut own = mount_flags(flags);
+    own.remove(MountFlags::RDONLY);
+    mnt.set_flags(own);
+    Ok(())
+}
+
+/// Changes the options of a file system. EBUSY for read-only while files are open for writing.
+pub(super) fn remount_sb(sb: &Arc<SuperBlock>, flags: u64, data: &[u8]) -> Result<()> {
     let readonly = flags & MS_RDONLY != 0;
     if readonly && !sb.is_readonly() {
         if has_writers(sb) {
@@ -151,9 +159,6 @@ fn remount(target: &Path, flags: u64, data: &[u8]) -> Result<()> {
     } else {
         sb.flags.fetch_and(!bit, Ordering::SeqCst);
     }
-    let mut own = mount_flags(flags);
-    own.remove(MountFlags::RDONLY);
-    mnt.set_flags(own);
     Ok(())
 }
 
@@ -168,31 +173,37 @@ fn bind(source: &Path, target: &Path, recursive: bool) -> Result<()> {
     if !ns.has(&source.mnt) || source.mnt.is_unbindable() {
         return Err(EINVAL);
     }
-    let copy = Mount::new(&source.mnt.sb, &source.dentry, source.mnt.flags());
-    // Collected before the copy is there: a tree bound into itself ends.
-    let below = if recursive { ns.subtree(&source.mnt) } else { Vec::new() };
-    ns.attach(&copy, target.clone())?;
-    let mut copies = vec![(source.mnt.clone(), copy.clone())];
-    for mnt in below {
-        let Some(at) = mnt.parent() else { continue };
-        if mnt.is_unbindable() {
-            // Nor what is mounted on it: it has no copy to stand on.
-            continue;
-        }
-        let top = Arc::ptr_eq(&at.mnt, &source.mnt);
-        if Arc::ptr_eq(&mnt, &source.mnt) || (top && !at.dentry.is_below(&source.dentry)) {
-            continue;
-        }
-        let Some((_, parent)) = copies.iter().find(|(old, _)| Arc::ptr_eq(old, &at.mnt)) else { continue };
-        let place = Path { mnt: parent.clone(), dentry: at.dentry };
-        let new = Mount::new(&mnt.sb, &mnt.root, mnt.flags());
-        if let Err(errno) = ns.attach(&new, place) {
-            let _ = ns.umount(&copy, true, 0);
-            return Err(errno);
-        }
-        copies.push((mnt, new));
+    let tree = copy_of(&ns, source, recursive);
+    let outcome = ns.attach_tree(&tree, target.clone());
+    if outcome.is_err() {
+        mount::dismantle(&tree);
     }
-    Ok(())
+    outcome
+}
+
+/// A copy of what is at `source`, with `recursive` also of the mounts below it but for unbindable ones. The caller holds
+/// the lock of name spaces.
+pub(super) fn copy_of(ns: &MountNamespace, source: &Path, recursive: bool) -> MountTree {
+    let top = Mount::new(&source.mnt.sb, &source.dentry, source.mnt.flags());
+    propagate::inherit(&top, &source.mnt);
+    let mut olds = vec![source.mnt.clone()];
+    let mut copies = vec![top];
+    let below = if recursive { ns.subtree(&source.mnt) } else { Vec::new() };
+    for mnt in below.into_iter().skip(1) {
+        let Some(at) = mnt.parent() else { continue };
+        let top = Arc::ptr_eq(&at.mnt, &source.mnt);
+        let known = olds.iter().any(|old| Arc::ptr_eq(old, &at.mnt));
+        // Nor what is mounted on an unbindable one: it has no copy to stand on.
+        if mnt.is_unbindable() || !known || (top && !at.dentry.is_below(&source.dentry)) {
+            continue;
+        }
+        let new = Mount::new(&mnt.sb, &mnt.root, mnt.flags());
+        propagate::inherit(&new, &mnt);
+        olds.push(mnt);
+        copies.push(new);
+    }
+    mount::stand_alike(&olds, &copies);
+    copies
 }
 
 fn set_propagation(target: &Path, flags: u64) -> Result<()> {
@@ -201,15 +212,25 @@ fn set_propagation(target: &Path, flags: u64) -> Result<()> {
         return Err(EINVAL);
     }
     let mnt = mount_at(target)?;
-    if kind == MS_SHARED {
-        return Err(EINVAL);
-    }
     let _guard = lock_namespace();
     let below = if flags & MS_REC != 0 { namespace().subtree(&mnt) } else { vec![mnt] };
     for mnt in below {
-        mnt.set_unbindable(kind == MS_UNBINDABLE);
+        set_kind(&mnt, kind);
     }
     Ok(())
+}
+
+/// MS_SHARED and its like of one mount. The caller holds the lock of name spaces.
+pub(super) fn set_kind(mnt: &Arc<Mount>, kind: u64) {
+    let what = match kind {
+        MS_SHARED => Kind::Shared,
+        MS_SLAVE => Kind::Slave,
+        _ => Kind::Private,
+    };
+    propagate::set(mnt, what);
+    if kind != MS_SLAVE || mnt.peers.master() != 0 {
+        mnt.set_unbindable(kind == MS_UNBINDABLE);
+    }
 }
 
 fn move_mount(source: &Path, target: &Path) -> Result<()> {

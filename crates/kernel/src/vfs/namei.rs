@@ -2,6 +2,7 @@
 //!
 //! - `namei/walk.rs`: the walk itself ([`Walk`]): symbolic links, mounts, `..`, RESOLVE_*.
 //! - `namei/permission.rs`: who may do what ([`permission`], [`may_create`], [`may_delete`]).
+//! - `namei/protected.rs`: what is not allowed in /tmp and the like.
 //! - `namei/create.rs`: a new name in a directory ([`create_entry`]), mknod(2).
 //! - `namei/d_path.rs`: from a place back to a name ([`d_path`]).
 //!
@@ -10,6 +11,7 @@
 mod create;
 mod d_path;
 mod permission;
+pub mod protected;
 mod walk;
 
 pub use create::{create_entry, inherit, mknod, mknod_at, mknodat};

@@ -18,7 +18,7 @@ use super::attr::set_size;
 use super::file::PathFile;
 use super::namei::{
     Last, LastKind, LookupFlags, MAY_EXEC, MAY_READ, MAY_WRITE, Step, Walk, inherit, is_owner, may_create,
-    permission, want_write,
+    permission, protected, want_write,
 };
 use super::{Access, Dentry, Fd, File, FileMode, FileOps, FileType, Inode, MountFlags, Path, dev, notify};
 use crate::syscall::UserPath;
@@ -193,8 +193,17 @@ fn lookup_or_create(mut walk: Walk, name: &[u8], how: How, cred: &Cred) -> Resul
         if exclusive {
             return Err(EEXIST);
         }
+        let dir = walk.path().dentry.clone();
         match walk.step_into(child, how.lookup.contains(LookupFlags::FOLLOW))? {
-            Step::Done => return Ok((walk.into_path(), false)),
+            Step::Done => {
+                let path = walk.into_path();
+                let inode = path.inode()?;
+                if inode.is_dir() {
+                    return Err(EISDIR);
+                }
+                protected::may_reuse(&dir, &inode, cred)?;
+                return Ok((path, false));
+            }
             Step::Link(target) => last = walk.parent(Cow::Owned(target))?,
         }
     }

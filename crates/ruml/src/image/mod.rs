@@ -180,7 +180,7 @@ fn create(options: Options) -> Result<u8, String> {
             build.show(&folder, "/mnt/from")?;
             build.step("Unpacking the archive", "mkdir /mnt/tree");
             let name = build::quote(&name);
-            build.script(&format!("tar -C /mnt/tree --numeric-owner --xattrs --acls -xpf /mnt/from/{name}"));
+            build.script(&format!("tar -C /mnt/tree --numeric-owner --xattrs -xpf /mnt/from/{name}"));
             "/mnt/tree"
         }
     };

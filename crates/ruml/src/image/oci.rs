@@ -1,6 +1,6 @@
 //! The layers of an OCI image layout (a folder, as `skopeo copy … oci:FOLDER` makes it).
 //!
-//! The host only reads which files each layer removes; unpacking is the machine's.
+//! The host only reads which files each layer removes and replaces; unpacking is the machine's.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -25,15 +25,19 @@ pub fn unpack(build: &mut Build, layout: &Path) -> Result<&'static str, String> 
     build.step("Unpacking layers", "mkdir /mnt/tree\ncd /mnt/tree");
     for (number, layer) in layers.iter().enumerate() {
         let blob = blob(layer)?;
-        let (removed, emptied) = whiteouts(&layout.join(&blob), layer["mediaType"].as_str().unwrap_or(""))?;
-        for (name, list) in [("removed", removed), ("emptied", emptied)] {
+        let changes = changes(&layout.join(&blob), layer["mediaType"].as_str().unwrap_or(""))?;
+        let lists_of = [("removed", changes.removed), ("emptied", changes.emptied), ("files", changes.files)];
+        for (name, list) in lists_of {
             let path = lists.join(format!("{name}{number}"));
             fs::write(&path, list).map_err(|e| format!("{}: {e}", path.display()))?;
         }
         build.script(&format!(
             "xargs -0r rm -rf -- < /mnt/out/oci/removed{number}\n\
-             xargs -0r -I@ find @ -mindepth 1 -delete < /mnt/out/oci/emptied{number}\n\
-             tar --numeric-owner --xattrs --acls --exclude='.wh.*' -xpf /mnt/from/{}",
+             xargs -0r sh -c 'for p; do test ! -d \"$p\" || find \"$p\" -mindepth 1 -delete; done' sh \
+             < /mnt/out/oci/emptied{number}\n\
+             xargs -0r sh -c 'for p; do test ! -d \"$p\" || test -L \"$p\" || rm -rf \"$p\"; done' sh \
+             < /mnt/out/oci/files{number}\n\
+             tar --numeric-owner --xattrs --exclude='.wh.*' -xpf /mnt/from/{}",
             build::quote(blob.as_bytes())
         ));
     }
@@ -77,8 +81,17 @@ fn manifest(layout: &Path, index: &Value, depth: u32) -> Result<Value, String> {
     manifest(layout, &json(&layout.join(blob(chosen)?))?, depth + 1)
 }
 
-/// What a layer removes from those below, and folders of which it removes everything: names with a NUL after each.
-fn whiteouts(path: &Path, kind: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
+/// What a layer does to those below: names with a NUL after each.
+#[derive(Default)]
+struct Changes {
+    removed: Vec<u8>,
+    /// Folders of which it removes everything.
+    emptied: Vec<u8>,
+    /// What is no folder in it, and may be one below, which tar would not replace.
+    files: Vec<u8>,
+}
+
+fn changes(path: &Path, kind: &str) -> Result<Changes, String> {
     let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
     let file = File::open(path).map_err(|e| failed(&e))?;
     let reader: Box<dyn Read> = if kind.ends_with("gzip") {
@@ -88,7 +101,7 @@ fn whiteouts(path: &Path, kind: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     } else {
         Box::new(file)
     };
-    let (mut removed, mut emptied) = (Vec::new(), Vec::new());
+    let mut changes = Changes::default();
     let mut archive = tar::Archive::new(reader);
     for entry in archive.entries().map_err(|e| failed(&e))? {
         let entry = entry.map_err(|e| failed(&e))?;
@@ -97,15 +110,17 @@ fn whiteouts(path: &Path, kind: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
             Some(slash) => path.split_at(slash + 1),
             None => (&b""[..], &path[..]),
         };
-        let Some(hidden) = name.strip_prefix(WHITEOUT) else { continue };
         // Names are relative to the root folder, whatever the archive says.
-        let list = if name == OPAQUE { &mut emptied } else { &mut removed };
+        let (list, last) = match name.strip_prefix(WHITEOUT) {
+            Some(_) if name == OPAQUE => (&mut changes.emptied, &b""[..]),
+            Some(hidden) => (&mut changes.removed, hidden),
+            None if entry.header().entry_type().is_dir() => continue,
+            None => (&mut changes.files, name),
+        };
         list.extend_from_slice(b"./");
         list.extend_from_slice(folder);
-        if name != OPAQUE {
-            list.extend_from_slice(hidden);
-        }
+        list.extend_from_slice(last);
         list.push(0);
     }
-    Ok((removed, emptied))
+    Ok(changes)
 }

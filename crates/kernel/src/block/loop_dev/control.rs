@@ -178,6 +178,7 @@ fn configure(
     sysfs::show_loop(bdev, true);
     bdev.disk.partscan.store(partscan, Ordering::Relaxed);
     bdev.disk.changed();
+    sysfs::tell(bdev, "change");
     Ok(0)
 }
 
@@ -260,6 +261,9 @@ fn change_fd(own: &LoopDisk, disk: &Arc<Gendisk>, fd: Fd) -> Result<u64> {
     }
     drop(own.set(Some(Backing { file, ..(*backing).clone() })));
     disk.changed();
+    if let Some(whole) = disk.whole() {
+        sysfs::tell(&whole, "change");
+    }
     Ok(0)
 }
 
@@ -277,6 +281,9 @@ pub(super) fn clear(own: &LoopDisk, disk: &Arc<Gendisk>) {
     }
     disk.partscan.store(false, Ordering::Relaxed);
     disk.changed();
+    if let Some(whole) = disk.whole() {
+        sysfs::tell(&whole, "change");
+    }
 }
 
 fn status(own: &LoopDisk) -> Result<LoopInfo64> {

@@ -164,6 +164,25 @@ impl Pager for MapGuard {
     fn will_need(&self, start: u64, end: u64) {
         self.cache.will_need(start, end.saturating_sub(start));
     }
+
+    fn shared_by(&self) -> (u64, u64) {
+        (self.cache.id, self.cache.inner.lock().maps)
+    }
+
+    fn cold(&self, wanted: u64) -> Vec<(u64, u64)> {
+        self.cache.cold(wanted)
+    }
+
+    fn evict(&self, ranges: &[(u64, u64)]) -> u64 {
+        self.cache.evict_hidden(ranges)
+    }
+
+    fn write_back(&self, ranges: &[(u64, u64)]) {
+        for &(start, end) in ranges {
+            // Who has the file open learns of errors by fsync(2).
+            let _ = self.cache.write_back(start, end);
+        }
+    }
 }
 
 impl MapGuard {

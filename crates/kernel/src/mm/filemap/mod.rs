@@ -8,7 +8,7 @@
 //! - `map.rs`: a mapped file: its pages live in a memory object of the host, see [`super::paged`].
 //! - `truncate.rs`: length changes, holes, dropping what is cached.
 //! - `writeback.rs`: dirty pages to the disk, by age, by amount and on demand; errors (`errseq.rs`).
-//! - `reclaim.rs`: the bound on all caches together.
+//! - `reclaim.rs`: the bound on all caches together. `evict.rs`: pages of mapped files.
 //!
 //! Pages of a file that nobody maps are on the kernel's heap, and shared with whoever copies them: a reader or the
 //! writeback holds a chunk's `Arc`, and a writer that meets it makes a copy. So nothing is locked while user memory is
@@ -21,6 +21,7 @@ mod buffers;
 mod chunk;
 mod direct;
 pub mod errseq;
+mod evict;
 mod map;
 mod read;
 pub mod reclaim;

@@ -82,6 +82,14 @@ pub fn room() -> u64 {
     limit().saturating_sub(held())
 }
 
+/// Makes room for `bytes` if there is none; whether there is now. No spin lock may be held.
+pub fn has_room(bytes: u64) -> bool {
+    if room() < bytes {
+        make_room(bytes);
+    }
+    room() >= bytes
+}
+
 /// Makes room for `bytes` that are about to come in. No spin lock may be held.
 pub(super) fn make_room(bytes: u64) {
     let over = (held() + bytes).saturating_sub(limit());

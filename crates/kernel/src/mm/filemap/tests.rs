@@ -336,6 +336,40 @@ fn a_mapped_file_shows_only_what_is_in_memory() {
     assert_eq!(&read(&cache, 3 << 20, 12).unwrap(), b"fourth time.");
 }
 
+#[test]
+fn pages_of_a_mapped_file_are_taken_back_oldest_first_and_none_that_was_written() {
+    let _alone = alone();
+    let disk = Disk::new(pattern(8 << 20));
+    let cache = cache(&disk);
+    let Mapping::Paged(fd, pager) = map(&cache, true) else { panic!("not paged") };
+    let object = std::fs::File::from(fd.try_clone().unwrap());
+    pager.populate(4 << 20, 8 << 20).unwrap();
+    pager.populate(0, 1 << 20).unwrap();
+    pager.page_in(4 << 20, true).unwrap();
+    object.write_all_at(b"by the guest", 4 << 20).unwrap();
+    // What came last stays.
+    let cold = pager.cold(1 << 20);
+    assert_eq!(cold, [(4 << 20, 5 << 20)]);
+    let held = super::reclaim::held();
+    let freed = pager.evict(&cold);
+    assert_eq!(held - super::reclaim::held(), freed);
+    let kept = pager.present(4 << 20, 5 << 20, false);
+    assert!(kept.len() == 1 && kept[0].0 == 4 << 20 && freed == (1 << 20) - (kept[0].1 - kept[0].0));
+    assert_eq!(pager.present(0, 8 << 20, true), [], "the next write must be noticed");
+    assert!(cache.is_dirty());
+    pager.write_back(&cold);
+    assert_eq!(&disk.data()[4 << 20..][..12], b"by the guest");
+    assert_eq!(pager.evict(&cold), kept[0].1 - kept[0].0);
+    // It is there again when it is wanted.
+    pager.page_in(4 << 20, false).unwrap();
+    let mut buf = [0; 12];
+    object.read_exact_at(&mut buf, 4 << 20).unwrap();
+    assert_eq!(&buf, b"by the guest");
+    // A mapping has no more than its newest pages left to lose.
+    while pager.evict(&pager.cold(8 << 20)) > 0 {}
+    assert!(!pager.present(0, 8 << 20, false).is_empty());
+}
+
 struct Random(u64);
 
 impl Random {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, Weak};
 
 use abi::Result;
-use abi::errno::{EINVAL, ENOTCONN, ENOTTY, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
+use abi::errno::{EINVAL, ENOTCONN, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
 use abi::ioctl::{SIOCINQ, SIOCOUTQ};
 use abi::net::*;
 
@@ -358,7 +358,7 @@ impl Socket for UnixSocket {
         let value = match cmd {
             SIOCINQ => self.input_bytes()?,
             SIOCOUTQ => self.wmem.used(),
-            _ => return Err(ENOTTY),
+            _ => return crate::net::device::ioctl(AF_UNIX, cmd, arg),
         };
         UserPtr::<i32>::new(arg).write(&i32::try_from(value).unwrap_or(i32::MAX))?;
         Ok(0)

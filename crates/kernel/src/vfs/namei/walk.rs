@@ -11,6 +11,7 @@ use abi::errno::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV};
 use abi::fcntl::NAME_MAX;
 
 use super::permission::{MAY_EXEC, permission};
+use super::protected;
 use crate::task::{Cred, current};
 use crate::vfs::mount::traverse_mounts;
 use crate::vfs::{Dentry, Fd, FileType, Inode, MountFlags, Path};
@@ -182,7 +183,7 @@ impl Walk {
             let step = match &rest[at..end] {
                 b"." => Step::Done,
                 b".." => self.dotdot().map(|()| Step::Done)?,
-                component => self.step(component, true)?,
+                component => self.step(component, true, false)?,
             };
             match step {
                 Step::Done => at = next,
@@ -202,23 +203,31 @@ impl Walk {
         match last.kind {
             LastKind::Root | LastKind::Dot => Ok(Step::Done),
             LastKind::DotDot => self.dotdot().map(|()| Step::Done),
-            LastKind::Norm => self.step(last.name(), follow),
+            LastKind::Norm => self.step(last.name(), follow, true),
         }
     }
 
-    fn step(&mut self, name: &[u8], follow: bool) -> Result<Step> {
+    fn step(&mut self, name: &[u8], follow: bool, last: bool) -> Result<Step> {
         let cached = self.flags.contains(LookupFlags::CACHED);
         let child = self.path.dentry.lookup(name, cached)?.ok_or(ENOENT)?;
-        self.step_into(child, follow)
+        self.go(child, follow, last)
     }
 
-    /// Goes to `child` of the directory where the walk stands, over mounts, or answers the link that it is.
+    /// Goes to `child`, the last of the name, of the directory where the walk stands, over mounts, or answers the link
+    /// that it is.
     pub fn step_into(&mut self, child: Arc<Dentry>, follow: bool) -> Result<Step> {
+        self.go(child, follow, true)
+    }
+
+    fn go(&mut self, child: Arc<Dentry>, follow: bool, last: bool) -> Result<Step> {
         if follow
             && let Some(inode) = child.inode_ref()
             && inode.kind == FileType::Symlink
         {
             let inode = inode.clone();
+            if last {
+                protected::may_follow(&self.path.dentry, &inode, &self.cred)?;
+            }
             return self.follow_link(&inode);
         }
         self.path.dentry = child;

@@ -5,10 +5,7 @@ use std::sync::{Arc, LazyLock};
 use abi::Result;
 use abi::errno::{EINVAL, ENOENT, ENOTTY, EPERM};
 use abi::ioctl::{NS_GET_NSTYPE, NS_GET_OWNER_UID, NS_GET_PARENT, NS_GET_USERNS};
-use abi::sched::{
-    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER,
-    CLONE_NEWUTS,
-};
+use abi::sched::{CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER};
 use abi::stat::NSFS_MAGIC;
 
 use super::super::super::kernfs::{Attr, Entry, Node};
@@ -64,18 +61,16 @@ const fn kind(file: &'static str, name: &'static str, first: u64, flag: u64) -> 
     Kind { file, name, first, flag }
 }
 
-/// There is one name space of each kind, but for mounts, whose numbers come last.
-static KINDS: [Kind; 10] = [
+/// There is one name space of each kind, but for mounts, whose numbers come last. Those that programs would make anew
+/// because their file is there (systemd's services do), and can't, have none: as a kernel without them.
+static KINDS: [Kind; 7] = [
     kind("cgroup", "cgroup", 0xefff_fffb, CLONE_NEWCGROUP),
-    kind("ipc", "ipc", 0xefff_ffff, CLONE_NEWIPC),
     kind("mnt", "mnt", FIRST_MNT, CLONE_NEWNS),
-    kind("net", "net", 0xf000_0000, CLONE_NEWNET),
     kind("pid", "pid", 0xefff_fffc, CLONE_NEWPID),
     kind("pid_for_children", "pid", 0xefff_fffc, CLONE_NEWPID),
     kind("time", "time", 0xefff_fffa, CLONE_NEWTIME),
     kind("time_for_children", "time", 0xefff_fffa, CLONE_NEWTIME),
     kind("user", "user", 0xefff_fffd, CLONE_NEWUSER),
-    kind("uts", "uts", 0xefff_fffe, CLONE_NEWUTS),
 ];
 
 /// Number of the first mount name space.

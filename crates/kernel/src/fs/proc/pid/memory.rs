@@ -1,13 +1,15 @@
 //! /proc/PID/cmdline, environ, auxv, and mem.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use abi::Result;
 use abi::errno::{EINVAL, EIO};
 use abi::fcntl::OpenFlags;
+use abi::mm::PAGE_SIZE;
 
 use super::Who;
 use crate::mm::Mm;
+use crate::task::{Task, ptrace};
 use crate::vfs::{self, FileOps, IovDest, IovSource};
 
 /// Bytes copied at a time.
@@ -34,15 +36,27 @@ pub(super) fn auxv(who: &Who) -> Result<Vec<u8>> {
 /// Opens /proc/PID/mem: whoever may look into the process now may do so as long as the file is open.
 pub(super) fn open_mem(who: &Who, _: OpenFlags) -> Result<Box<dyn FileOps>> {
     who.accessible()?;
-    Ok(Box::new(Mem(who.mm()?)))
+    let task = who.task().map(|t| Arc::downgrade(&t)).unwrap_or_default();
+    Ok(Box::new(Mem { mm: who.mm()?, task }))
 }
 
-struct Mem(Option<Arc<Mm>>);
+struct Mem {
+    mm: Option<Arc<Mm>>,
+    /// The thread that it was opened for, which helps its tracer.
+    task: Weak<Task>,
+}
 
 impl Mem {
     /// The address space while somebody runs in it; afterwards there is nothing to see.
     fn mm(&self) -> Option<&Arc<Mm>> {
-        self.0.as_ref().filter(|mm| mm.users() > 0)
+        self.mm.as_ref().filter(|mm| mm.users() > 0)
+    }
+
+    /// Up to the end of a page, from a stopped tracee of the current task's.
+    fn read_by_tracee(&self, addr: u64, buf: &mut [u8]) -> usize {
+        let Some(task) = self.task.upgrade() else { return 0 };
+        let n = buf.len().min((PAGE_SIZE - addr % PAGE_SIZE) as usize);
+        ptrace::force_read(&task, addr, &mut buf[..n]).map_or(0, |()| n)
     }
 }
 
@@ -53,8 +67,11 @@ impl FileOps for Mem {
         let mut done = 0;
         while dest.remaining() > 0 {
             let want = dest.remaining().min(CHUNK);
-            let got = mm.read(*pos, &mut buf[..want]);
+            let mut got = mm.read(*pos, &mut buf[..want]);
             mm.hide_patches(*pos, &mut buf[..got]);
+            if got == 0 {
+                got = self.read_by_tracee(*pos, &mut buf[..want]);
+            }
             if got == 0 {
                 return if done > 0 { Ok(done) } else { Err(EIO) };
             }
@@ -82,7 +99,14 @@ impl FileOps for Mem {
                 Err(_) if done > 0 => return Ok(done),
                 Err(errno) => return Err(errno),
             };
-            let n = mm.write(*pos, &buf[..got]);
+            let mut n = mm.write(*pos, &buf[..got]);
+            if n == 0 {
+                n = self
+                    .task
+                    .upgrade()
+                    .and_then(|t| ptrace::force_write(&t, *pos, &buf[..got]).ok())
+                    .unwrap_or(0);
+            }
             if n == 0 {
                 return if done > 0 { Ok(done) } else { Err(EIO) };
             }

@@ -1,4 +1,4 @@
-//! Small files of a process: limits, comm, oom_score_adj, and constants of a machine without name spaces or cgroups.
+//! Small files of a process: limits, comm, oom_score_adj, and constants of a machine without name spaces.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -94,10 +94,10 @@ pub(super) fn personality(who: &Who) -> Result<Vec<u8>> {
     Ok(format!("{:08x}\n", task.personality.load(Ordering::Relaxed)).into_bytes())
 }
 
-/// /proc/PID/cgroup: everybody is in the root of the only hierarchy.
+/// /proc/PID/cgroup: there is one hierarchy.
 pub(super) fn cgroup(who: &Who) -> Result<Vec<u8>> {
-    who.task()?;
-    Ok(b"0::/\n".to_vec())
+    let group = crate::cgroup::of(&*who.process()?);
+    Ok(format!("0::{}\n", group.path()).into_bytes())
 }
 
 /// /proc/PID/uid_map and gid_map: there is one user name space, and ids are what they are.

@@ -17,13 +17,14 @@ use super::Who;
 use crate::sync::{Mutex, PollTable};
 use crate::vfs::mount::MountNamespace;
 use crate::vfs::namei::d_path_reachable;
+use crate::vfs::propagate;
 use crate::vfs::{self, Dentry, FileOps, IovDest, Mount, MountFlags, Path, PollEvents};
 
 /// Characters that would break a line's fields.
 const SPECIAL: &[u8] = b" \t\n\\";
 
 /// Adds one mount, which is seen under that name.
-type Line = fn(&mut Text, &Mount, &[u8]);
+type Line = fn(&mut Text, &Mount, &[u8], &Mounts);
 
 /// Opens /proc/PID/mounts.
 pub(super) fn open_mounts(who: &Who, _: OpenFlags) -> Result<Box<dyn FileOps>> {
@@ -63,7 +64,7 @@ impl Mounts {
         let mut out = Text::default();
         for mnt in self.ns.list() {
             if let Some((name, true)) = d_path_reachable(&Path::root_of(&mnt), &self.root) {
-                (self.line)(&mut out, &mnt, &name);
+                (self.line)(&mut out, &mnt, &name, self);
             }
         }
         out.0
@@ -107,7 +108,7 @@ fn source(out: &mut Text, mnt: &Mount) {
     }
 }
 
-fn mounts_line(out: &mut Text, mnt: &Mount, name: &[u8]) {
+fn mounts_line(out: &mut Text, mnt: &Mount, name: &[u8], _: &Mounts) {
     source(out, mnt);
     out.bytes(b" ");
     out.escaped(name, SPECIAL);
@@ -118,7 +119,7 @@ fn mounts_line(out: &mut Text, mnt: &Mount, name: &[u8]) {
     out.bytes(b" 0 0\n");
 }
 
-fn mountinfo_line(out: &mut Text, mnt: &Mount, name: &[u8]) {
+fn mountinfo_line(out: &mut Text, mnt: &Mount, name: &[u8], all: &Mounts) {
     let parent = mnt.parent().map_or(mnt.id, |p| p.mnt.id);
     let dev = mnt.sb.dev;
     put!(out, "{} {parent} {}:{} ", mnt.id, major(dev), minor(dev));
@@ -127,6 +128,7 @@ fn mountinfo_line(out: &mut Text, mnt: &Mount, name: &[u8]) {
     out.escaped(name, SPECIAL);
     out.bytes(if mnt.flags().contains(MountFlags::RDONLY) { b" ro" } else { b" rw" });
     mount_options(out, mnt);
+    propagation(out, mnt, all);
     put!(out, " - {} ", mnt.sb.fs_type.name);
     source(out, mnt);
     out.bytes(if mnt.sb.is_readonly() { b" ro" } else { b" rw" });
@@ -135,7 +137,25 @@ fn mountinfo_line(out: &mut Text, mnt: &Mount, name: &[u8]) {
     out.bytes(b"\n");
 }
 
-fn mountstats_line(out: &mut Text, mnt: &Mount, name: &[u8]) {
+/// The optional fields.
+fn propagation(out: &mut Text, mnt: &Mount, all: &Mounts) {
+    let (shared, master) = (mnt.peers.shared(), mnt.peers.master());
+    if shared != 0 {
+        put!(out, " shared:{shared}");
+    }
+    if master != 0 {
+        put!(out, " master:{master}");
+        match propagate::dominating(mnt, &all.root, &all.ns) {
+            Some(from) if from != master => put!(out, " propagate_from:{from}"),
+            _ => {}
+        }
+    }
+    if mnt.is_unbindable() {
+        out.bytes(b" unbindable");
+    }
+}
+
+fn mountstats_line(out: &mut Text, mnt: &Mount, name: &[u8], _: &Mounts) {
     let has_source = !mnt.sb.source.lock().is_empty();
     if has_source {
         out.bytes(b"device ");

@@ -37,7 +37,7 @@ fn identity(out: &mut Text, who: &Who, task: &Task) {
     let process = &task.process;
     let (letter, word) = state(task);
     put!(out, "State:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\n", process.tgid);
-    put!(out, "Pid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", who.pid, process.ppid());
+    put!(out, "Pid:\t{}\nPPid:\t{}\nTracerPid:\t{}\n", who.pid, process.ppid(), task.ptrace.tracer_pid());
     let cred = task.cred();
     put!(out, "Uid:\t{}\t{}\t{}\t{}\n", cred.uid, cred.euid, cred.suid, cred.fsuid);
     put!(out, "Gid:\t{}\t{}\t{}\t{}\n", cred.gid, cred.egid, cred.sgid, cred.fsgid);
@@ -111,7 +111,7 @@ fn credentials(out: &mut Text, task: &Task) {
     ];
     lines.iter().for_each(|(name, set)| put!(out, "{name}:\t{:016x}\n", set.0));
     put!(out, "NoNewPrivs:\t{}\n", u8::from(task.no_new_privs.load(Ordering::Relaxed)));
-    out.bytes(b"Seccomp:\t0\nSeccomp_filters:\t0\n");
+    put!(out, "Seccomp:\t{}\nSeccomp_filters:\t{}\n", task.seccomp.mode(), task.seccomp.count());
     out.bytes(b"Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n");
 }
 

@@ -7,7 +7,8 @@ use crate::event::{epoll, inotify};
 use crate::fs::kernfs::{Tree, dir, text};
 use crate::ipc::mqueue;
 use crate::ipc::pipe::PIPE_MAX_SIZE;
-use crate::task::pid;
+use crate::task::{dumpable, pid};
+use crate::vfs::namei::protected;
 use crate::vfs::{NR_OPEN, mount};
 
 pub(super) fn tree() -> Arc<Tree> {
@@ -32,15 +33,23 @@ pub(super) fn tree() -> Arc<Tree> {
             fixed("mount-max", mount::MOUNT_MAX as i64),
             fixed("pipe-max-size", PIPE_MAX_SIZE as i64),
             told("lease-break-time", || 45),
-            fixed("protected_hardlinks", 0),
-            fixed("protected_symlinks", 0),
-            fixed("protected_fifos", 0),
-            fixed("protected_regular", 0),
-            fixed("suid_dumpable", 0),
+            number(
+                "suid_dumpable",
+                || i64::from(dumpable::suid()),
+                (0, 2),
+                |value| dumpable::set_suid(value as i32),
+            ),
             fixed("overflowuid", 65534),
             fixed("overflowgid", 65534),
-        ],
+        ]
+        .into_iter()
+        .chain(protected::ALL.map(setting)),
     )
+}
+
+fn setting(setting: &'static protected::Setting) -> Arc<Tree> {
+    let range = (0, i64::from(setting.max));
+    number(setting.name, || i64::from(setting.get()), range, |value| setting.set(value as u32))
 }
 
 fn limit(limit: &'static mqueue::limits::Limit) -> Arc<Tree> {

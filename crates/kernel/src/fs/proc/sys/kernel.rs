@@ -6,12 +6,11 @@ use abi::Result;
 use abi::errno::EINVAL;
 use abi::utsname::__NEW_UTS_LEN;
 
-use super::{cell, fixed, told};
+use super::{cell, fixed, number, told};
 use crate::fs::kernfs::{Tree, dir, text, var, word};
 use crate::mm::overcommit;
-use crate::sync::{SpinLock, rank};
 use crate::task::sys::{self, RELEASE, VERSION};
-use crate::task::{CapSet, fork, pid};
+use crate::task::{CapSet, coredump, fork, pid};
 use crate::{printk, tty};
 
 pub(super) fn tree() -> Arc<Tree> {
@@ -25,7 +24,12 @@ pub(super) fn tree() -> Arc<Tree> {
     let limits = [
         told("cap_last_cap", || i64::from(CapSet::FULL.0.trailing_ones()) - 1),
         told("ngroups_max", || 65536),
-        fixed("pid_max", i64::from(pid::PID_MAX)),
+        number(
+            "pid_max",
+            || i64::from(pid::pid_max()),
+            (i64::from(pid::PID_MAX_RANGE.0), i64::from(pid::PID_MAX_RANGE.1)),
+            |max| pid::set_pid_max(max as i32),
+        ),
         fixed("threads-max", fork::max_threads() as i64),
         fixed("overflowuid", 65534),
         fixed("overflowgid", 65534),
@@ -33,7 +37,12 @@ pub(super) fn tree() -> Arc<Tree> {
         fixed("tainted", 0),
         cell("panic", 0, (i64::from(i32::MIN), i64::from(i32::MAX))),
         cell("panic_on_oops", 0, (0, 1)),
-        fixed("core_uses_pid", 0),
+        number(
+            "core_uses_pid",
+            || i64::from(coredump::uses_pid()),
+            (0, 1),
+            |on| coredump::set_uses_pid(on != 0),
+        ),
         fixed("core_pipe_limit", 0),
         fixed("dmesg_restrict", 0),
         fixed("kptr_restrict", 1),
@@ -100,20 +109,16 @@ fn set_printk(data: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Where core dumps would go. Programs of a distribution set it at boot.
+/// Where core dumps go.
 fn core_pattern() -> Arc<Tree> {
-    static PATTERN: SpinLock<Vec<u8>> = SpinLock::new(rank::LEAF, Vec::new());
     let show = || {
-        let mut pattern = PATTERN.lock().clone();
-        if pattern.is_empty() {
-            pattern = b"core".to_vec();
-        }
+        let mut pattern = coredump::pattern();
         pattern.push(b'\n');
         pattern
     };
     var("core_pattern", 0o644, show, |data| {
         let end = data.iter().position(|&b| b == b'\n' || b == 0).unwrap_or(data.len());
-        *PATTERN.lock() = data[..end.min(127)].to_vec();
+        coredump::set_pattern(&data[..end]);
         Ok(())
     })
 }
