@@ -42,6 +42,14 @@ static long call3(void *f, long a, long b, long c) {
 }
 #define call(f) call3(f, 0, 0, 0)
 
+static volatile int ticks;
+static void count_ticks(int s) {
+  (void)s;
+  char buf[512];
+  snprintf(buf, sizeof buf, "%f", ticks * 1.5); /* uses vector registers */
+  ticks++;
+}
+
 static int hot(void *f, int n) { /* how often it does not answer what it did at first */
   long first = call(f), bad = 0;
   for (int i = 0; i < n; i++) bad += call(f) != first;
@@ -287,6 +295,30 @@ TEST {
   stepped(1);
   CK(!memcmp(trace[0], trace[1], 64));
   CK(wrong == 0);
+
+  SECTION("signals while memory changes");
+  static char stack[65536];
+  stack_t ss = {.ss_sp = stack, .ss_size = sizeof stack};
+  R(sigaltstack(&ss, 0));
+  struct sigaction counting = {.sa_handler = count_ticks, .sa_flags = SA_ONSTACK | SA_RESTART};
+  R(sigaction(SIGALRM, &counting, 0));
+  struct itimerval every = {{0, 300}, {0, 300}}, never = {{0, 0}, {0, 0}};
+  R(setitimer(ITIMER_REAL, &every, 0));
+  double sum = 0, want = 0;
+  long spoilt = 0, rounds = 0;
+  for (; ticks < 300; rounds++) {
+    char *m = mmap(0, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    m[4096] = 1;
+    spoilt += madvise(m, 65536, MADV_DONTNEED) != 0 || m[4096] != 0;
+    spoilt += munmap(m, 65536) != 0;
+    sum += rounds * 0.5;
+  }
+  R(setitimer(ITIMER_REAL, &never, 0));
+  for (long i = 0; i < rounds; i++) want += i * 0.5;
+  CK(spoilt == 0 && sum == want);
+  signal(SIGALRM, SIG_DFL);
+  ss.ss_flags = SS_DISABLE;
+  R(sigaltstack(&ss, 0));
 
   SECTION("a GS base of its own");
   static long own[512] __attribute__((aligned(4096)));

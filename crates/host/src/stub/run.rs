@@ -57,6 +57,7 @@ impl StubThread {
             let Some(interrupting) = self.attend(cpu, wait, tick) else { return Event::Dead };
             let window = self.mapping.get();
             let event = window.event.load(Relaxed);
+            self.fpstate = window.fpstate.load(Relaxed);
             if !self.deferred.is_empty() {
                 window.op_count.store(0, Relaxed);
                 window.fd_count.store(0, Relaxed);
@@ -78,8 +79,6 @@ impl StubThread {
             }
             self.regs.load(window);
             self.regs.orig_rax = !0;
-            let frame = window.fpstate.load(Relaxed);
-            self.fpstate = frame;
             let signal = window.signal.load(Relaxed) as i32;
             self.count_answers();
             if signal == PREEMPT {

@@ -151,7 +151,6 @@ impl StubThread {
             window.op_count.store(0, Relaxed);
             window.fd_count.store(0, Relaxed);
             self.order(command::BATCH, 0).map_err(errno_of)?;
-            self.fpstate = self.mapping.get().fpstate.load(Relaxed);
         }
         Ok(())
     }
@@ -244,7 +243,6 @@ impl StubThread {
     fn finish_emptying(&mut self) -> Result<(), Failure> {
         if core::mem::take(&mut self.emptying) {
             self.result(0)?;
-            self.fpstate = self.mapping.get().fpstate.load(Relaxed);
         }
         Ok(())
     }
@@ -346,6 +344,8 @@ impl StubThread {
             return Err(Failure::Dead);
         }
         let window = self.mapping.get();
+        // A call that came the fast way has got a frame for the order.
+        self.fpstate = window.fpstate.load(Relaxed);
         window.op_count.store(0, Relaxed);
         window.fd_count.store(0, Relaxed);
         match window.event.load(Relaxed) {

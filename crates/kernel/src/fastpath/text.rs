@@ -4,7 +4,7 @@
 //! made when the text's calls have trapped so often that it pays, and used by every mapping from then on, as long as the
 //! file is what it was. Reads of the file know nothing of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
@@ -96,6 +96,12 @@ impl Patched {
         }
     }
 
+    /// The `syscall` instructions that have slots, in the slots' order: offsets in the file.
+    fn sites(&self) -> impl Iterator<Item = u64> + '_ {
+        let ends = |i: usize| self.origins.get(i + 1).is_none_or(|next| next.2);
+        self.origins.iter().enumerate().filter(move |(i, _)| ends(*i)).map(|(_, origin)| origin.1)
+    }
+
     fn bytes(&self) -> u64 {
         self.end - self.start + self.slots.1
     }
@@ -185,7 +191,7 @@ pub fn count(file: &File, (offset, len): (u64, u64), site: u64, weight: u64) -> 
             _ => return None,
         }
     };
-    make(file, key, stamp, (offset, len), &seen)
+    make(file, key, stamp, (offset, len), &seen, None)
 }
 
 fn make(
@@ -194,8 +200,9 @@ fn make(
     stamp: Stamp,
     (offset, len): (u64, u64),
     seen: &[u64],
+    before: Option<&Patched>,
 ) -> Option<Arc<Patched>> {
-    let made = if room_for(len) { copy(file, offset, len, seen).ok().flatten() } else { None };
+    let made = if room_for(len) { copy(file, (offset, len), seen, before).ok().flatten() } else { None };
     let patched = made.map(Arc::new);
     let mut files = FILES.lock();
     if let Some(known) = files.get_mut(&key)
@@ -247,7 +254,7 @@ pub fn missed(file: &File, patched: &Arc<Patched>, site: u64, weight: u64) -> Op
     if let Some(known) = FILES.lock().get_mut(&key) {
         known.again += 1;
     }
-    make(file, key, stamp, range, &seen)
+    make(file, key, stamp, range, &seen, Some(patched))
 }
 
 fn is_settled(stamp: &Stamp) -> bool {
@@ -293,8 +300,14 @@ fn can_patch(file: &File, (offset, len): (u64, u64), site: u64) -> Result<bool> 
     Ok(text.site(BASE + site, true, slot, slot).is_some())
 }
 
-/// Makes the copy; none if no site can be patched.
-fn copy(file: &File, offset: u64, len: u64, seen: &[u64]) -> Result<Option<Patched>> {
+/// Makes the copy; none if no site can be patched. The slots of the copy that it replaces stay where they are, for a thread
+/// may be in one.
+fn copy(
+    file: &File,
+    (offset, len): (u64, u64),
+    seen: &[u64],
+    before: Option<&Patched>,
+) -> Result<Option<Patched>> {
     let entry = host::stub::fast_entry().ok_or(ENOSYS)?;
     let mut bytes = read(file, offset, len)?;
     let slots_base = BASE + offset + SHADOW;
@@ -303,8 +316,10 @@ fn copy(file: &File, offset: u64, len: u64, seen: &[u64]) -> Result<Option<Patch
     let (mut origins, mut originals, mut refused) = (Vec::new(), Vec::new(), 0);
     let text = Text { bytes: &bytes, base: BASE + offset };
     let mut jumps = Vec::new();
-    for at in syscalls(&bytes) {
-        let site = offset + at as u64;
+    let old: Vec<u64> = before.map_or(Vec::new(), |before| before.sites().collect());
+    let is_old: HashSet<u64> = old.iter().copied().collect();
+    let new = syscalls(&bytes).map(|at| offset + at as u64).filter(|site| !is_old.contains(site));
+    for site in old.into_iter().chain(new) {
         let known = seen.contains(&site);
         let slot = slots_base + slots.len() as u64;
         let plan = text.site(BASE + site, known, slot, slots_base).filter(|plan| {
