@@ -213,9 +213,10 @@ fn make(
     patched
 }
 
-/// A site of `patched` that is not patched has trapped. The new copy to map instead, if it was worth making one.
+/// A call has trapped at `site` of text that is mapped from `patched`. The new copy to map instead, if it was worth making
+/// one. Calls that always trap, such as fork(2), do so from a slot as well.
 pub fn missed(file: &File, patched: &Arc<Patched>, site: u64, weight: u64) -> Option<Arc<Patched>> {
-    if patched.hopeless.lock().contains(&site) {
+    if patched.sites().any(|patched| patched == site) || patched.hopeless.lock().contains(&site) {
         return None;
     }
     let attr = file.inode().getattr().ok()?;
