@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use abi::Result;
 
+use super::buffers::{self, Buffer};
 use super::chunk::{CHUNK, PAGES, bits, runs};
 use super::read::read_object;
 use super::{PAGE, PageCache};
@@ -312,7 +313,7 @@ impl PageCache {
             let Some((from, to)) = wanted else { if batch.is_some() { break } else { continue } };
             let part = match &inner.object {
                 Some(object) => {
-                    let mut copy = vec![0; ((to - from) * PAGE) as usize];
+                    let mut copy = buffers::take(((to - from) * PAGE) as usize);
                     read_object(object, (base + from) * PAGE, &mut copy)?;
                     let len = copy.len();
                     (Arc::new(copy), 0..len)
@@ -366,7 +367,7 @@ impl PageCache {
 struct Batch {
     start: u64,
     end: u64,
-    parts: Vec<(Arc<Vec<u8>>, std::ops::Range<usize>)>,
+    parts: Vec<(Arc<Buffer>, std::ops::Range<usize>)>,
 }
 
 impl Batch {
