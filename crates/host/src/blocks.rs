@@ -1,8 +1,11 @@
 //! Large blocks of this program's memory, all of one size: what page caches are made of.
 //!
-//! Fresh memory costs a page fault for each page, which is several times what it takes to fill the page. So blocks are cut
-//! from regions of the size of a huge page, which the host is asked to use, and blocks that were given back are kept for
-//! the next who asks, up to a bound. Beyond it their memory goes back to the host, and whole regions with it.
+//! Fresh memory costs a page fault for each page, which is several times what it takes to fill the page. So a block gets its
+//! memory in one call, and blocks that were given back are kept for the next who asks, up to a bound. Beyond it their
+//! memory goes back to the host. Blocks are cut from regions, for the host allows only so many mappings.
+//!
+//! Huge pages are not asked for: to fill one is cheaper where the host has it at hand, but a virtual machine whose free
+//! memory goes back to its own host may be given one that costs ten times as much.
 //!
 //! Lock: `REGIONS`, a leaf.
 
@@ -14,7 +17,7 @@ use parking_lot::Mutex;
 
 /// Bytes of a block.
 pub const BLOCK: usize = 256 << 10;
-/// Bytes of a region, and where it begins: a huge page.
+/// Bytes of a region, and where it begins.
 const REGION: usize = 2 << 20;
 /// So many free blocks keep their memory.
 const KEPT: u32 = 16;
@@ -35,7 +38,12 @@ unsafe impl Sync for Block {}
 impl Block {
     /// None if the host gives no more memory.
     pub fn take() -> Option<Block> {
-        REGIONS.lock().take().map(Block)
+        let (block, warm) = REGIONS.lock().take()?;
+        if !warm {
+            // Hosts before 5.14 don't know this.
+            advise(block.as_ptr(), BLOCK, libc::MADV_POPULATE_WRITE);
+        }
+        Some(Block(block))
     }
 }
 
@@ -84,32 +92,31 @@ struct Region {
     free: u8,
     /// Free blocks that hold memory.
     warm: u8,
-    /// It may be one huge page, of which the host doesn't take parts back.
-    huge: bool,
 }
 
 // SAFETY: a region is plain memory, reached under the lock of `REGIONS` or by the owners of its blocks.
 unsafe impl Send for Region {}
 
 impl Regions {
-    fn take(&mut self) -> Option<NonNull<u8>> {
+    /// A block, and whether it holds memory.
+    fn take(&mut self) -> Option<(NonNull<u8>, bool)> {
         let base = match self.open.first() {
             Some(&base) => base,
-            // The first one serves machines that read little, which need no more memory than that.
-            None => self.map(!self.all.is_empty())?,
+            None => self.map()?,
         };
         let region = self.all.get_mut(&base)?;
         let from = if region.warm != 0 { region.warm } else { region.free };
         let index = from.trailing_zeros();
         let bit = 1 << index;
-        self.kept -= u32::from(region.warm & bit != 0);
+        let warm = region.warm & bit != 0;
+        self.kept -= u32::from(warm);
         region.warm &= !bit;
         region.free &= !bit;
         if region.free == 0 {
             self.open.remove(&base);
         }
         // SAFETY: the region has eight blocks, and the index is below eight.
-        Some(unsafe { region.memory.add(index as usize * BLOCK) })
+        Some((unsafe { region.memory.add(index as usize * BLOCK) }, warm))
     }
 
     fn give(&mut self, block: NonNull<u8>) {
@@ -154,35 +161,26 @@ impl Regions {
             if region.warm & (1 << index) != 0 {
                 // SAFETY: as in `take`.
                 let block = unsafe { region.memory.add(index * BLOCK) };
-                if region.huge {
-                    // The host splits the huge page for that; otherwise it would keep all of it while one part is in use.
-                    advise(block.as_ptr(), BLOCK, libc::MADV_COLD);
-                }
                 advise(block.as_ptr(), BLOCK, libc::MADV_DONTNEED);
-                region.huge = false;
             }
         }
         region.warm = 0;
     }
 
     /// A new region: its address.
-    fn map(&mut self, huge: bool) -> Option<usize> {
+    fn map(&mut self) -> Option<usize> {
         let memory = map_aligned()?;
         let base = memory.as_ptr() as usize;
-        let huge = huge && advise(memory.as_ptr(), REGION, libc::MADV_HUGEPAGE);
-        // The first touch of one that is huge brings all of it.
-        let warm = if huge { ALL } else { 0 };
-        self.kept += warm.count_ones();
-        self.all.insert(base, Region { memory, free: ALL, warm, huge });
+        self.all.insert(base, Region { memory, free: ALL, warm: 0 });
         self.open.insert(base);
         Some(base)
     }
 }
 
-fn advise(at: *mut u8, len: usize, advice: i32) -> bool {
+fn advise(at: *mut u8, len: usize, advice: i32) {
     // SAFETY: the range is of a region of this module. MADV_DONTNEED, which drops what it holds, is asked for free blocks
-    // only.
-    unsafe { libc::madvise(at.cast(), len, advice) == 0 }
+    // only. What the host refuses costs time or memory, nothing else.
+    unsafe { libc::madvise(at.cast(), len, advice) };
 }
 
 fn unmap(at: *mut u8, len: usize) {
@@ -239,7 +237,7 @@ mod tests {
         let mut regions = regions();
         let blocks: Vec<_> = (0..100u8)
             .map(|n| {
-                let block = regions.take().expect("the host has memory");
+                let block = regions.take().expect("the host has memory").0;
                 fill(block, n);
                 block
             })
@@ -251,7 +249,7 @@ mod tests {
         assert!(regions.kept <= KEPT_APART, "{}", regions.kept);
         assert!((1..100u8).step_by(2).all(|n| is_filled(blocks[n as usize], n)));
         // They are taken again before there are new regions.
-        let again: Vec<_> = (0..50).map(|_| regions.take().expect("the host has memory")).collect();
+        let again: Vec<_> = (0..50).map(|_| regions.take().expect("the host has memory").0).collect();
         assert_eq!(regions.all.len(), 13);
         again.iter().for_each(|&block| fill(block, 200));
         assert!((1..100u8).step_by(2).all(|n| is_filled(blocks[n as usize], n)));
@@ -263,9 +261,9 @@ mod tests {
     }
 
     #[test]
-    fn a_block_of_a_huge_page_goes_back_alone() {
+    fn a_block_goes_back_alone() {
         let mut regions = regions();
-        let blocks: Vec<_> = (0..16).map(|_| regions.take().expect("the host has memory")).collect();
+        let blocks: Vec<_> = (0..16).map(|_| regions.take().expect("the host has memory").0).collect();
         blocks.iter().for_each(|&block| fill(block, 7));
         let resident = |block: NonNull<u8>| {
             let mut pages = [0u8; BLOCK / 4096];
