@@ -74,8 +74,7 @@ pub fn trim() {
     regions.shrink(0);
 }
 
-static REGIONS: Mutex<Regions> =
-    Mutex::new(Regions { all: BTreeMap::new(), open: BTreeSet::new(), kept: 0 });
+static REGIONS: Mutex<Regions> = Mutex::new(Regions { all: BTreeMap::new(), open: BTreeSet::new(), kept: 0 });
 
 struct Regions {
     /// By address.

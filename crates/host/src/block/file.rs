@@ -10,6 +10,7 @@ use abi::Result;
 use abi::errno::{EAGAIN, EINTR, EINVAL, EIO, ENODEV, ENOSYS, ENOTTY, EOPNOTSUPP};
 use parking_lot::Mutex;
 
+use super::holes::Holes;
 use super::{Blocking, Limits, SECTOR, lock};
 use crate::clock;
 use crate::sys::check;
@@ -45,6 +46,8 @@ pub struct HostFile {
     streak: Mutex<(u64, u64)>,
     /// Until when the host is not told so, because that has kept the caller waiting. Host monotonic ns.
     no_start_until: AtomicU64,
+    /// None if others may fill them.
+    holes: Option<Holes>,
 }
 
 /// Writes that follow each other are on their way to the disk after so many bytes, so that a flush finds less to do.
@@ -94,11 +97,13 @@ impl HostFile {
         Ok(HostFile {
             is_device,
             discard: !options.no_trim && !read_only,
+            holes: (!options.shared && !is_device).then(Holes::default),
             ..HostFile::adopt(file, len.next_multiple_of(SECTOR), read_only)?
         })
     }
 
-    /// A file that is open, and perhaps locked, as a disk of `len` bytes; without discards.
+    /// A file that is open, and perhaps locked, as a disk of `len` bytes; without discards. One that is written may be
+    /// so by others as well.
     ///
     /// # Errors
     /// In words for the user.
@@ -118,6 +123,7 @@ impl HostFile {
             slow_until: [AtomicU64::new(0), AtomicU64::new(0)],
             streak: Mutex::new((0, 0)),
             no_start_until: AtomicU64::new(0),
+            holes: (read_only && !is_device).then(Holes::default),
             file,
         })
     }
@@ -176,11 +182,30 @@ impl HostFile {
             }
         };
         let offset = i64::try_from(offset).map_err(|_| EINVAL)?;
+        let len = iovs.iter().map(|iov| iov.iov_len as u64).sum();
+        self.note_write(offset as u64, len);
         // SAFETY: the vector outlives the call; its entries point to the buffers, which are borrowed for it and are only
         // read.
         let n =
             unsafe { libc::pwritev2(self.file.as_raw_fd(), iovs.as_ptr(), iovs.len() as i32, offset, flags) };
-        check(n as i64).map(|n| n as usize)
+        let outcome = check(n as i64).map(|n| n as usize);
+        self.note_write(offset as u64, len);
+        outcome
+    }
+
+    /// Before and after a write.
+    pub(super) fn note_write(&self, offset: u64, len: u64) {
+        if let Some(holes) = &self.holes {
+            holes.written(offset, len);
+        }
+    }
+
+    /// Fills the start of `buf` with zeros as far as it lies in a hole: the bytes done.
+    fn read_hole(&self, offset: u64, buf: &mut [u8]) -> usize {
+        let Some(holes) = &self.holes else { return 0 };
+        let found = holes.at(self.fd(), offset, buf.len() as u64, self.len);
+        buf[..found as usize].fill(0);
+        found as usize
     }
 
     /// Has the host begin to store what was written, once enough of it lies together.
@@ -359,16 +384,20 @@ impl Blocking for HostFile {
         self.write_zeros(offset, len)
     }
 
-    fn can_flush_now(&self) -> bool {
+    fn is_plain(&self) -> bool {
         true
     }
 
     fn read_now(&self, offset: u64, buf: &mut [u8]) -> usize {
         if !self.no_nowait[0].load(Relaxed) {
-            let outcome = self.read_some(offset, buf, libc::RWF_NOWAIT);
+            let hole = self.read_hole(offset, buf);
+            if hole == buf.len() {
+                return hole;
+            }
+            let outcome = self.read_some(offset + hole as u64, &mut buf[hole..], libc::RWF_NOWAIT);
             // Short: what follows is not in memory, or the file ends.
             if let Some(done) = self.unless_unknown(false, outcome) {
-                return done.min(buf.len());
+                return (hole + done).min(buf.len());
             }
         }
         let len = buf.len();
