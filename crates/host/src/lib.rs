@@ -2,12 +2,14 @@
 //!
 //! [`machine`] prepares the host once; [`stub`] holds guest address spaces and threads, each a host process or thread
 //! that runs guest instructions natively; [`cpu`] is where a vCPU thread sleeps and how it is placed on host cores;
-//! [`fiber`] are the coroutines that kernel code runs in; [`object`] is memory that guests can map; [`vdso`] is the
-//! guest's own vDSO; [`fs`] are files of the host; [`lockdown`] takes from this program what it doesn't need; [`clock`] and [`random`] are what their names say.
+//! [`fiber`] are the coroutines that kernel code runs in; [`object`] is memory that guests can map, [`blocks`] memory for
+//! page caches; [`vdso`] is the guest's own vDSO; [`fs`] are files of the host; [`lockdown`] takes from this program what it
+//! doesn't need; [`clock`] and [`random`] are what their names say.
 
 pub mod answers;
 pub mod auxv;
 pub mod block;
+pub mod blocks;
 mod bpf;
 pub mod clock;
 pub mod cpu;

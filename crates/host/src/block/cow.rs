@@ -109,7 +109,7 @@ impl Blocking for CowDisk {
         done
     }
 
-    fn can_flush_now(&self) -> bool {
+    fn is_plain(&self) -> bool {
         true
     }
 

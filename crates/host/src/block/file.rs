@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use abi::Result;
 use abi::errno::{EAGAIN, EINTR, EINVAL, EIO, ENODEV, ENOSYS, ENOTTY, EOPNOTSUPP};
+use parking_lot::Mutex;
 
+use super::holes::Holes;
 use super::{Blocking, Limits, SECTOR, lock};
 use crate::clock;
 use crate::sys::check;
@@ -38,16 +40,28 @@ pub struct HostFile {
     no_zero_range: AtomicBool,
     /// The host knows no RWF_NOWAIT for reads, or for writes, of this file.
     no_nowait: [AtomicBool; 2],
-    /// Until when writes are left to others, because one has kept the caller waiting. Host monotonic ns.
-    slow_until: AtomicU64,
+    /// Until when reads, or writes, are left to others, because one has kept the caller waiting. Host monotonic ns.
+    slow_until: [AtomicU64; 2],
+    /// Writes that followed each other and that the host was not yet told to store: from where to where.
+    streak: Mutex<(u64, u64)>,
+    /// Until when the host is not told so, because that has kept the caller waiting. Host monotonic ns.
+    no_start_until: AtomicU64,
+    /// None if others may fill them.
+    holes: Option<Holes>,
 }
 
-/// A write of this many ns beyond what copying takes has waited for something.
+/// Writes that follow each other are on their way to the disk after so many bytes, so that a flush finds less to do.
+const START_BYTES: u64 = 1 << 20;
+/// To tell the host so should take less than this, ns.
+const SLOW_START_NS: u64 = 1_000_000;
+/// Otherwise it isn't told for so many times what that took.
+const SLOW_START_PAUSE: u64 = 10;
+/// A transfer that has waited for something is slow if it took this many ns beyond what copying takes.
 const SLOW_NS: u64 = 300_000;
-/// How long writes are then left to others, ns.
+/// How long such calls are then left to others, ns.
 const SLOW_PAUSE_NS: u64 = 50_000_000;
-/// Most bytes that are written at once on the caller's thread.
-const WRITE_NOW_MAX: usize = 1 << 20;
+/// Most bytes that are moved at once on the caller's thread where the host may wait.
+const NOW_MAX: usize = 1 << 20;
 
 const BLKGETSIZE64: libc::c_ulong = abi::ioctl::BLKGETSIZE64 as libc::c_ulong;
 const BLKDISCARD: libc::c_ulong = abi::ioctl::BLKDISCARD as libc::c_ulong;
@@ -83,11 +97,13 @@ impl HostFile {
         Ok(HostFile {
             is_device,
             discard: !options.no_trim && !read_only,
+            holes: (!options.shared && !is_device).then(Holes::default),
             ..HostFile::adopt(file, len.next_multiple_of(SECTOR), read_only)?
         })
     }
 
-    /// A file that is open, and perhaps locked, as a disk of `len` bytes; without discards.
+    /// A file that is open, and perhaps locked, as a disk of `len` bytes; without discards. One that is written may be
+    /// so by others as well.
     ///
     /// # Errors
     /// In words for the user.
@@ -104,7 +120,10 @@ impl HostFile {
             discard: false,
             no_zero_range: AtomicBool::new(false),
             no_nowait: [AtomicBool::new(false), AtomicBool::new(false)],
-            slow_until: AtomicU64::new(0),
+            slow_until: [AtomicU64::new(0), AtomicU64::new(0)],
+            streak: Mutex::new((0, 0)),
+            no_start_until: AtomicU64::new(0),
+            holes: (read_only && !is_device).then(Holes::default),
             file,
         })
     }
@@ -163,11 +182,79 @@ impl HostFile {
             }
         };
         let offset = i64::try_from(offset).map_err(|_| EINVAL)?;
+        let len = iovs.iter().map(|iov| iov.iov_len as u64).sum();
+        self.note_write(offset as u64, len);
         // SAFETY: the vector outlives the call; its entries point to the buffers, which are borrowed for it and are only
         // read.
         let n =
             unsafe { libc::pwritev2(self.file.as_raw_fd(), iovs.as_ptr(), iovs.len() as i32, offset, flags) };
-        check(n as i64).map(|n| n as usize)
+        let outcome = check(n as i64).map(|n| n as usize);
+        self.note_write(offset as u64, len);
+        outcome
+    }
+
+    /// Before and after a write.
+    pub(super) fn note_write(&self, offset: u64, len: u64) {
+        if let Some(holes) = &self.holes {
+            holes.written(offset, len);
+        }
+    }
+
+    /// Fills the start of `buf` with zeros as far as it lies in a hole: the bytes done.
+    fn read_hole(&self, offset: u64, buf: &mut [u8]) -> usize {
+        let Some(holes) = &self.holes else { return 0 };
+        let found = holes.at(self.fd(), offset, buf.len() as u64, self.len);
+        buf[..found as usize].fill(0);
+        found as usize
+    }
+
+    /// Has the host begin to store what was written, once enough of it lies together.
+    fn start_storing(&self, offset: u64, len: u64) {
+        if len == 0 {
+            return;
+        }
+        let (start, end) = {
+            let mut streak = self.streak.lock();
+            let start = if streak.1 == offset { streak.0 } else { offset };
+            let end = offset + len;
+            let due = end - start >= START_BYTES;
+            *streak = if due { (end, end) } else { (start, end) };
+            if !due {
+                return;
+            }
+            (start, end)
+        };
+        let started = clock::monotonic();
+        if started < self.no_start_until.load(Relaxed) {
+            return;
+        }
+        // SAFETY: the call takes no memory. That it cannot be done changes nothing: a flush does it.
+        unsafe {
+            let (start, len) = (start as i64, (end - start) as i64);
+            libc::sync_file_range(self.file.as_raw_fd(), start, len, libc::SYNC_FILE_RANGE_WRITE);
+        }
+        let ended = clock::monotonic();
+        if ended - started > SLOW_START_NS {
+            self.no_start_until.store(ended + (ended - started) * SLOW_START_PAUSE, Relaxed);
+        }
+    }
+
+    /// A transfer of `len` bytes on the caller's thread, where the host cannot promise not to wait: the bytes done. What is
+    /// in the host's page cache, or goes there, hardly ever waits, and few host file systems know how to promise it: so
+    /// it is tried, and left to others for a while after one that has waited for long.
+    fn try_now(&self, write: bool, len: usize, transfer: impl FnOnce() -> Result<usize>) -> usize {
+        let (started, slow_until) = (clock::monotonic(), &self.slow_until[usize::from(write)]);
+        if len > NOW_MAX || started < slow_until.load(Relaxed) {
+            return 0;
+        }
+        let waits = own_waits();
+        let done = transfer().unwrap_or(0);
+        let took = clock::monotonic().saturating_sub(started);
+        // Copying alone is about a byte a ns. What takes long for want of a core would do so elsewhere as well.
+        if took > SLOW_NS + len as u64 && own_waits() != waits {
+            slow_until.store(started + took + SLOW_PAUSE_NS, Relaxed);
+        }
+        done
     }
 
     /// The outcome of a try with RWF_NOWAIT; None if the host knows no way to ask for that.
@@ -181,6 +268,15 @@ impl HostFile {
             Err(_) => Some(0),
         }
     }
+}
+
+/// How often the calling thread has given up its core to wait for something.
+fn own_waits() -> i64 {
+    // SAFETY: an all-zero rusage is a valid value of that plain structure.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is a valid rusage to write to.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
+    usage.ru_nvcsw
 }
 
 /// The host's reason, as UML puts it for the common ones.
@@ -288,39 +384,38 @@ impl Blocking for HostFile {
         self.write_zeros(offset, len)
     }
 
-    fn can_flush_now(&self) -> bool {
+    fn is_plain(&self) -> bool {
         true
     }
 
     fn read_now(&self, offset: u64, buf: &mut [u8]) -> usize {
-        if self.no_nowait[0].load(Relaxed) {
-            return 0;
-        }
-        let outcome = self.read_some(offset, buf, libc::RWF_NOWAIT);
-        // Short: what follows is not in memory, or the file ends.
-        self.unless_unknown(false, outcome).unwrap_or(0).min(buf.len())
-    }
-
-    /// A write to the host's page cache hardly ever waits, and few host file systems know how to promise it: so it is
-    /// tried, and left to others for a while after one that took long.
-    fn write_now(&self, offset: u64, bufs: &[&[u8]]) -> usize {
-        let started = clock::monotonic();
-        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if len > WRITE_NOW_MAX || started < self.slow_until.load(Relaxed) {
-            return 0;
-        }
-        if !self.no_nowait[1].load(Relaxed) {
-            let outcome = self.write_some(offset, bufs, libc::RWF_NOWAIT);
-            if let Some(done) = self.unless_unknown(true, outcome) {
-                return done;
+        if !self.no_nowait[0].load(Relaxed) {
+            let hole = self.read_hole(offset, buf);
+            if hole == buf.len() {
+                return hole;
+            }
+            let outcome = self.read_some(offset + hole as u64, &mut buf[hole..], libc::RWF_NOWAIT);
+            // Short: what follows is not in memory, or the file ends.
+            if let Some(done) = self.unless_unknown(false, outcome) {
+                return (hole + done).min(buf.len());
             }
         }
-        let done = self.write_some(offset, bufs, 0).unwrap_or(0);
-        let took = clock::monotonic().saturating_sub(started);
-        // Copying alone is about a byte a ns.
-        if took > SLOW_NS + len as u64 {
-            self.slow_until.store(started + took + SLOW_PAUSE_NS, Relaxed);
+        let len = buf.len();
+        self.try_now(false, len, || self.read_some(offset, buf, 0)).min(len)
+    }
+
+    fn write_now(&self, offset: u64, bufs: &[&[u8]]) -> usize {
+        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if len > NOW_MAX {
+            return 0;
         }
+        let mut done = None;
+        if !self.no_nowait[1].load(Relaxed) {
+            let outcome = self.write_some(offset, bufs, libc::RWF_NOWAIT);
+            done = self.unless_unknown(true, outcome);
+        }
+        let done = done.unwrap_or_else(|| self.try_now(true, len, || self.write_some(offset, bufs, 0)));
+        self.start_storing(offset, done as u64);
         done
     }
 }

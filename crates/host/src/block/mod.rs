@@ -5,18 +5,19 @@
 //! calls that wait, and becomes a disk by [`threaded`].
 //!
 //! - `image.rs`: images by what they are; `cow.rs`, `qcow2.rs`: those that are not raw.
-//! - `file.rs`: the host's file as plain calls. `lock.rs`: locks on it against other machines.
+//! - `file.rs`: the host's file as plain calls. `holes.rs`: what needs no reading. `lock.rs`: locks on it against other machines.
 //! - `order.rs`: a flush begins when all writes before it are done.
 //! - `uring.rs`: many requests in flight by io_uring. `pool.rs`: the same by threads, where the host refuses io_uring.
 //!
 //! What the host has in memory needs neither: [`Disk::read_now`] and [`Disk::write_now`] do at once, on the caller's
-//! thread, what doesn't wait. A wake-up costs tens of times as much. [`Disk::flush_now`] does wait, for a caller whose
-//! thread has nothing else to do: through the ring a flush wakes three threads one after the other.
+//! thread, what doesn't wait. A wake-up costs tens of times as much. [`Disk::read_here`] and [`Disk::flush_now`] do wait, for
+//! a caller whose thread has nothing else to do: through the ring a request wakes three threads one after the other.
 //!
 //! Locks: an order's, then the ring's or the pool's. Completions are called with none of them held.
 
 mod cow;
 mod file;
+mod holes;
 mod image;
 mod lock;
 mod order;
@@ -129,6 +130,11 @@ pub trait Disk: Send + Sync {
         0
     }
 
+    /// A read on the caller's thread, which waits for the host's disk; None if the host has been slow with that.
+    fn read_here(&self, _offset: u64, _buf: &mut [u8]) -> Option<Result<()>> {
+        None
+    }
+
     /// A flush on the caller's thread, which waits for the host's disk; None if writes are under way that it would have
     /// to wait for, or the host has been slow with that.
     fn flush_now(&self) -> Option<Result<()>> {
@@ -173,8 +179,8 @@ pub trait Blocking: Send + Sync + 'static {
         0
     }
 
-    /// Whether [`Blocking::flush`] needs no more than a system call or two: callers have small stacks.
-    fn can_flush_now(&self) -> bool {
+    /// Whether [`Blocking::read`] and [`Blocking::flush`] need no more than a few system calls: callers have small stacks.
+    fn is_plain(&self) -> bool {
         false
     }
 
@@ -250,7 +256,7 @@ pub fn threaded<B: Blocking>(disk: Arc<B>) -> Arc<dyn Disk> {
 
 fn queue<B: Blocking>(disk: Arc<B>, start: Box<dyn Fn(Request) + Send + Sync>) -> Arc<dyn Disk> {
     let order = Arc::new(Order::new(start));
-    let disk: Arc<dyn Disk> = Arc::new(Queue { disk, order, slow_until: AtomicU64::new(0) });
+    let disk: Arc<dyn Disk> = Arc::new(Queue { disk, order, slow_until: Default::default() });
     let mut open = OPEN.lock();
     open.retain(|disk| disk.strong_count() > 0);
     open.push(Arc::downgrade(&disk));
@@ -282,14 +288,16 @@ pub fn flush_all() -> Result<(), String> {
 struct Queue<B> {
     disk: Arc<B>,
     order: Arc<Order>,
-    /// Until when flushes are left to others, because one has kept the caller waiting. Host monotonic ns.
-    slow_until: AtomicU64,
+    /// Until when reads, or flushes, are left to others, because one has kept the caller waiting. Host monotonic ns.
+    slow_until: [AtomicU64; 2],
 }
 
-/// A flush of more ns than this keeps the caller waiting for too long.
-const SLOW_FLUSH_NS: u64 = 2_000_000;
-/// Flushes are then left to others for so many times what that one took.
-const SLOW_FLUSH_PAUSE: u64 = 10;
+/// A read, or a flush, of more ns than this keeps the caller waiting for too long.
+const SLOW_NS: [u64; 2] = [5_000_000, 2_000_000];
+/// They are then left to others for so many times what that one took.
+const SLOW_PAUSE: [u64; 2] = [4, 10];
+/// Most bytes of a read that the caller waits for.
+const HERE_MAX: usize = 1 << 20;
 
 impl<B: Blocking> Queue<B> {
     fn check(&self, request: &Request) -> Result<()> {
@@ -309,6 +317,20 @@ impl<B: Blocking> Queue<B> {
             return Err(EOPNOTSUPP);
         }
         Ok(())
+    }
+
+    /// A call on the caller's thread, unless such calls were slow; 0 for reads, 1 for flushes.
+    fn here(&self, what: usize, call: impl FnOnce() -> Result<()>) -> Option<Result<()>> {
+        let (started, slow_until) = (clock::monotonic(), &self.slow_until[what]);
+        if !self.disk.is_plain() || started < slow_until.load(Relaxed) {
+            return None;
+        }
+        let outcome = call();
+        let ended = clock::monotonic();
+        if ended - started > SLOW_NS[what] {
+            slow_until.store(ended + (ended - started) * SLOW_PAUSE[what], Relaxed);
+        }
+        Some(outcome)
     }
 
     fn fits(&self, offset: u64, len: usize) -> bool {
@@ -347,19 +369,17 @@ impl<B: Blocking> Disk for Queue<B> {
         if may { self.disk.write_now(offset, bufs) } else { 0 }
     }
 
-    fn flush_now(&self) -> Option<Result<()>> {
-        let started = clock::monotonic();
-        if !self.disk.can_flush_now()
-            || started < self.slow_until.load(Relaxed)
-            || self.order.has_writes_under_way()
-        {
+    fn read_here(&self, offset: u64, buf: &mut [u8]) -> Option<Result<()>> {
+        if buf.len() > HERE_MAX || !self.fits(offset, buf.len()) {
             return None;
         }
-        let outcome = self.disk.flush();
-        let ended = clock::monotonic();
-        if ended - started > SLOW_FLUSH_NS {
-            self.slow_until.store(ended + (ended - started) * SLOW_FLUSH_PAUSE, Relaxed);
+        self.here(0, || self.disk.read(offset, buf))
+    }
+
+    fn flush_now(&self) -> Option<Result<()>> {
+        if self.order.has_writes_under_way() {
+            return None;
         }
-        Some(outcome)
+        self.here(1, || self.disk.flush())
     }
 }

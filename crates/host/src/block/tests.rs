@@ -253,6 +253,24 @@ fn several_buffers_are_written_one_after_another() {
 }
 
 #[test]
+fn a_read_on_the_callers_thread_is_whole() {
+    let image = Image::new((1 << 20) - 300);
+    for engine in [Engine::Auto, Engine::Threads] {
+        let disk = image.open(engine);
+        write(&*disk, 0, pattern(9, 1 << 20), false).unwrap();
+        let mut buf = vec![1; 256 << 10];
+        // The host may be slow once, but not at every attempt.
+        assert!((0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(2));
+            disk.read_here(4096, &mut buf) == Some(Ok(()))
+        }));
+        assert!(buf == pattern(9, 1 << 20)[4096..4096 + buf.len()]);
+        assert_eq!(disk.read_here(1 << 20, &mut buf), None, "beyond the end");
+        assert_eq!(disk.read_here(u64::MAX, &mut buf), None);
+    }
+}
+
+#[test]
 fn a_flush_on_the_callers_thread_does_not_overtake_a_write() {
     let image = Image::new(1 << 20);
     let disk = image.open(Engine::Auto);

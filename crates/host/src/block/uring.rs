@@ -163,6 +163,7 @@ impl Flight {
             }
             Op::Write { fua } => {
                 let rest = &data[self.done..];
+                self.file.note_write(offset, len);
                 opcode::Write::new(fd, rest.as_ptr(), rest.len() as u32)
                     .offset(offset + self.done as u64)
                     .rw_flags(if fua { libc::RWF_DSYNC } else { 0 })
@@ -186,6 +187,9 @@ impl Flight {
     /// The host answers.
     fn landed(&mut self, outcome: i32) -> Verdict {
         let transfer = matches!(self.request.op, Op::Read | Op::Write { .. });
+        if matches!(self.request.op, Op::Write { .. }) {
+            self.file.note_write(self.request.offset, self.request.len);
+        }
         match (outcome, self.request.op) {
             // The end of a file whose size is no multiple of a sector.
             (0, Op::Read) => {

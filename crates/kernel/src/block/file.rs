@@ -10,28 +10,17 @@ use abi::Result;
 use abi::errno::{EFAULT, EINVAL, ENOSPC, EOPNOTSUPP, EPERM};
 use abi::fcntl::*;
 
+use super::buffers::{self, PIECE};
 use super::{BlockDevice, Pending, SECTOR, ioctl};
 use crate::mm::filemap::errseq::Since;
 use crate::mm::filemap::{Advice, ReadAhead};
 use crate::mm::kmem::Kmem;
-use crate::sync::{SpinLock, rank};
 use crate::vfs::{File, FileOps, IovDest, IovSource, Mapping, MmapRequest};
 
-/// Bytes of one piece: what fits a core's own cache.
-const PIECE: usize = 256 << 10;
 /// Pieces under way.
 const WINDOW: usize = 4;
 /// Bytes of one piece when the kernel has taken as much memory for guests as it may.
 const SMALL_PIECE: usize = 16 << 10;
-/// Buffers of a piece that are kept: fresh ones cost a page fault for each page.
-const KEPT: usize = 16;
-
-static BUFFERS: SpinLock<Vec<Vec<u8>>> = SpinLock::new(rank::LEAF, Vec::new());
-
-fn buffer(len: usize) -> Vec<u8> {
-    let kept = if len == PIECE { BUFFERS.lock().pop() } else { None };
-    kept.unwrap_or_else(|| vec![0; len])
-}
 
 /// How large pieces may be, and how many under way, for a transfer of so many bytes; and what counts their memory.
 fn shape(len: u64) -> (usize, usize, Option<Kmem>) {
@@ -39,15 +28,6 @@ fn shape(len: u64) -> (usize, usize, Option<Kmem>) {
     match Kmem::charge(most) {
         Ok(kmem) => (PIECE, WINDOW, Some(kmem)),
         Err(_) => (SMALL_PIECE, 1, None),
-    }
-}
-
-fn give_back(buffer: Vec<u8>) {
-    if buffer.len() == PIECE {
-        let mut kept = BUFFERS.lock();
-        if kept.len() < KEPT {
-            kept.push(buffer);
-        }
     }
 }
 
@@ -105,14 +85,14 @@ impl BdevFile {
             let waits = window.back().is_none_or(|(last, _)| !last.is_ready());
             if next < end && window.len() < most && waits {
                 let len = (end - next).min(piece as u64) as usize;
-                window.push_back((self.bdev.start_read(next, buffer(len)), len));
+                window.push_back((self.bdev.start_read(next, buffers::take(len)), len));
                 next += len as u64;
                 continue;
             }
             let Some((pending, len)) = window.pop_front() else { break Ok(()) };
             let (outcome, buf) = pending.wait();
             let copied = outcome.and_then(|()| dest.write(&buf));
-            give_back(buf);
+            buffers::give(buf);
             match copied {
                 Ok(n) => *pos += n as u64,
                 Err(errno) => break Err(errno),
@@ -132,7 +112,7 @@ impl BdevFile {
         let mut window = Window::new();
         let mut outcome = Ok(());
         while next < end && outcome.is_ok() {
-            let mut buf = buffer((end - next).min(piece as u64) as usize);
+            let mut buf = buffers::take((end - next).min(piece as u64) as usize);
             match src.read(&mut buf) {
                 Ok(n) if n < buf.len() => {
                     // The rest of the guest's memory cannot be read.
@@ -170,7 +150,7 @@ type Window = VecDeque<(Pending, usize)>;
 fn finish_one(window: &mut Window, pos: &mut u64) -> Result<()> {
     let Some((pending, len)) = window.pop_front() else { return Ok(()) };
     let (outcome, buf) = pending.wait();
-    give_back(buf);
+    buffers::give(buf);
     outcome.map(|()| *pos += len as u64)
 }
 

@@ -20,6 +20,7 @@
 //! (`cache.rs`); every other lock here is a LEAF over a list.
 
 mod bdev;
+mod buffers;
 mod cache;
 mod disk;
 mod file;

@@ -13,6 +13,7 @@ use host::block::{Disk, Format, Image, Op, OpenOptions, Request};
 
 pub use config::{MAX_DEVICES, Setup, UbdConfig};
 
+use super::buffers::{self, PIECE};
 use super::{DiskOps, DiskParts, Gendisk, Limits, Pending, SECTOR};
 use crate::sched;
 
@@ -20,9 +21,9 @@ use crate::sched;
 pub const UBD_MAJOR: u32 = 98;
 /// Minor numbers of a disk: itself and 15 partitions.
 const MINORS: u32 = 16;
-/// Most bytes of one request to the host.
-const REQUEST_MAX: usize = 1 << 20;
-/// How long a flush may be expected to take, ns.
+/// Most bytes that are written by one call of the host.
+const CALL_MAX: usize = 1 << 20;
+/// How long a flush, or a read of the host's disk, may be expected to take, ns.
 const LINGER: u64 = 1_000_000;
 /// Requests of one call that are under way at a time.
 const WINDOW: usize = 8;
@@ -135,6 +136,11 @@ impl UbdDisk {
         Err(EPERM)
     }
 
+    /// A read on the vCPU's own thread, if nobody else wants that: then it is quicker than to have others wait.
+    fn read_here(&self, offset: u64, buf: &mut [u8]) -> Option<Result<()>> {
+        if sched::may_linger(LINGER) { self.disk.read_here(offset, buf) } else { None }
+    }
+
     fn command(&self, op: Op, offset: u64, len: u64) -> Result<()> {
         start_range(&*self.disk, op, offset, len, Vec::new()).wait().0
     }
@@ -160,21 +166,25 @@ impl DiskOps for UbdDisk {
             return Ok(());
         }
         let mut at = offset + done as u64;
-        for group in rest.chunks_mut(REQUEST_MAX * WINDOW) {
+        if let Some(outcome) = self.read_here(at, rest) {
+            return outcome;
+        }
+        for group in rest.chunks_mut(PIECE * WINDOW) {
             let pending: Vec<_> = group
-                .chunks(REQUEST_MAX)
+                .chunks(PIECE)
                 .map(|piece| {
-                    let pending = start(&*self.disk, Op::Read, at, vec![0; piece.len()]);
+                    let pending = start(&*self.disk, Op::Read, at, buffers::take(piece.len()));
                     at += piece.len() as u64;
                     pending
                 })
                 .collect();
             // Each is waited for, also after an error.
-            let outcomes = pending.into_iter().zip(group.chunks_mut(REQUEST_MAX)).map(|(pending, piece)| {
+            let outcomes = pending.into_iter().zip(group.chunks_mut(PIECE)).map(|(pending, piece)| {
                 let (outcome, data) = pending.wait();
                 if outcome.is_ok() {
                     piece.copy_from_slice(data.get(..piece.len()).ok_or(EIO)?);
                 }
+                buffers::give(data);
                 outcome
             });
             outcomes.fold(Ok(()), Result::and)?;
@@ -195,17 +205,16 @@ impl DiskOps for UbdDisk {
             let (group, len) = take_group(&mut rest);
             let now = if fua { 0 } else { whole(self.disk.write_now(at, group)) };
             if now < len {
-                let data = group.concat();
-                let mut place = at + now as u64;
-                for piece in data[now..].chunks(REQUEST_MAX) {
-                    pending.push(start(&*self.disk, Op::Write { fua }, place, piece.to_vec()));
-                    place += piece.len() as u64;
+                for from in (now..len).step_by(PIECE) {
+                    let mut data = buffers::take(PIECE.min(len - from));
+                    gather(group, from, &mut data);
+                    pending.push(start(&*self.disk, Op::Write { fua }, at + from as u64, data));
+                    if pending.len() >= WINDOW {
+                        wait_all(&mut pending)?;
+                    }
                 }
             }
             at += len as u64;
-            if pending.len() >= WINDOW {
-                wait_all(&mut pending)?;
-            }
         }
         wait_all(&mut pending)
     }
@@ -229,8 +238,12 @@ impl DiskOps for UbdDisk {
     }
 
     fn start_read(&self, offset: u64, mut buf: Vec<u8>) -> Pending {
-        if self.disk.read_now(offset, &mut buf) == buf.len() {
+        let done = whole(self.disk.read_now(offset, &mut buf));
+        if done == buf.len() {
             return Pending::ready(Ok(()), buf);
+        }
+        if let Some(outcome) = self.read_here(offset + done as u64, &mut buf[done..]) {
+            return Pending::ready(outcome, buf);
         }
         start(&*self.disk, Op::Read, offset, buf)
     }
@@ -255,7 +268,7 @@ fn take_group<'a, 'b>(rest: &mut &'b [&'a [u8]]) -> (&'b [&'a [u8]], usize) {
     let mut len = 0;
     let fit = rest.iter().take_while(|buf| {
         len += buf.len();
-        len <= REQUEST_MAX
+        len <= CALL_MAX
     });
     let count = fit.count().max(1);
     let (group, later) = rest.split_at(count);
@@ -263,6 +276,40 @@ fn take_group<'a, 'b>(rest: &mut &'b [&'a [u8]]) -> (&'b [&'a [u8]], usize) {
     (group, group.iter().map(|buf| buf.len()).sum())
 }
 
+/// Fills `to` with what the buffers hold from `skip` on.
+fn gather(bufs: &[&[u8]], mut skip: usize, mut to: &mut [u8]) {
+    for buf in bufs {
+        let part = buf.get(skip..).unwrap_or(&[]);
+        skip = skip.saturating_sub(buf.len());
+        let n = part.len().min(to.len());
+        to[..n].copy_from_slice(&part[..n]);
+        to = &mut to[n..];
+    }
+}
+
 fn wait_all(pending: &mut Vec<Pending>) -> Result<()> {
-    pending.drain(..).map(|one| one.wait().0).fold(Ok(()), Result::and)
+    let finish = |one: Pending| {
+        let (outcome, data) = one.wait();
+        buffers::give(data);
+        outcome
+    };
+    pending.drain(..).map(finish).fold(Ok(()), Result::and)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gather;
+
+    #[test]
+    fn pieces_are_gathered_across_buffers() {
+        let bufs: [&[u8]; 4] = [b"abc", b"", b"defg", b"h"];
+        let all = b"abcdefgh";
+        for from in 0..all.len() {
+            for to in from..=all.len() {
+                let mut piece = vec![0; to - from];
+                gather(&bufs, from, &mut piece);
+                assert_eq!(piece, &all[from..to]);
+            }
+        }
+    }
 }

@@ -1,72 +1,80 @@
-//! Large buffers that are used again and again: fresh memory costs a page fault of the host's for each page.
+//! Memory of pages: blocks of a chunk's size, which [`host::blocks`] makes cheap, and what the heap gives for less.
 
 use std::ops::{Deref, DerefMut};
 
+use host::blocks::{self, BLOCK, Block};
+
 use super::chunk::CHUNK;
-use crate::sync::{SpinLock, rank};
 
-/// Buffers of a chunk's size that are kept.
-const KEPT: usize = 32;
+const _: () = assert!(BLOCK as u64 == CHUNK);
 
-static KEPT_BUFFERS: SpinLock<Vec<Vec<u8>>> = SpinLock::new(rank::LEAF, Vec::new());
-
-/// A vector of `len` bytes with any content.
-pub(super) fn take(len: usize) -> Vec<u8> {
-    if len == CHUNK as usize
-        && let Some(kept) = KEPT_BUFFERS.lock().pop()
-    {
-        return kept;
-    }
-    vec![0; len]
+/// Bytes that somebody owns.
+pub(super) enum Buffer {
+    Block(Block),
+    Heap(Vec<u8>),
 }
 
-/// Keeps a vector for [`take`], if it has the size that is asked for most.
-pub(super) fn give(buffer: Vec<u8>) {
-    if buffer.len() == CHUNK as usize {
-        let mut kept = KEPT_BUFFERS.lock();
-        if kept.len() < KEPT {
-            return kept.push(buffer);
-        }
-        drop(kept);
-    }
-    drop(buffer);
+/// A buffer of `len` bytes with any content.
+pub(super) fn take(len: usize) -> Buffer {
+    let block = if len == BLOCK { Block::take() } else { None };
+    block.map_or_else(|| Buffer::Heap(vec![0; len]), Buffer::Block)
 }
 
-/// Gives all that is kept back to the host.
+/// A buffer of a chunk's size with any content.
+pub(super) fn whole() -> Buffer {
+    take(BLOCK)
+}
+
+/// Gives all that is kept for later back to the host.
 pub(super) fn drop_kept() {
-    let kept = core::mem::take(&mut *KEPT_BUFFERS.lock());
-    drop(kept);
+    blocks::trim();
 }
 
-/// A buffer of a chunk's size for a moment.
-pub(super) struct Scratch(Vec<u8>);
-
-impl Scratch {
-    pub(super) fn new() -> Scratch {
-        Scratch(take(CHUNK as usize))
-    }
-
-    /// The vector, to keep.
-    pub(super) fn into_inner(mut self) -> Vec<u8> {
-        core::mem::take(&mut self.0)
+impl Buffer {
+    /// Grows to `len` bytes; the new ones are zeros.
+    pub(super) fn grow(&mut self, len: usize) {
+        if let Buffer::Heap(bytes) = self {
+            return bytes.resize(len.max(bytes.len()), 0);
+        }
+        debug_assert!(len <= BLOCK);
     }
 }
 
-impl Deref for Scratch {
+impl Default for Buffer {
+    fn default() -> Buffer {
+        Buffer::Heap(Vec::new())
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Buffer {
+        let mut copy = take(self.len());
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Buffer {
+        Buffer::Heap(bytes)
+    }
+}
+
+impl Deref for Buffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.0
+        match self {
+            Buffer::Block(block) => block,
+            Buffer::Heap(bytes) => bytes,
+        }
     }
 }
 
-impl DerefMut for Scratch {
+impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        give(core::mem::take(&mut self.0));
+        match self {
+            Buffer::Block(block) => block,
+            Buffer::Heap(bytes) => bytes,
+        }
     }
 }

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::{PAGE, buffers};
+use super::PAGE;
+use super::buffers::{self, Buffer};
 
 /// Pages in a chunk: the bits of a word.
 pub const PAGES: u64 = 64;
@@ -39,7 +40,7 @@ pub struct Chunk {
     first: u64,
     /// Bytes of whole pages; none when the pages are in the cache's object. Copied when it is written while somebody
     /// else looks at it.
-    data: Arc<Vec<u8>>,
+    data: Arc<Buffer>,
     /// Pages that hold what the file holds.
     pub uptodate: u64,
     /// Pages that are to be written back.
@@ -69,7 +70,7 @@ impl Chunk {
     }
 
     /// The bytes of the pages `from..to`, which the heap holds, and where in the vector they are.
-    pub fn heap(&self, from: u64, to: u64) -> (Arc<Vec<u8>>, std::ops::Range<usize>) {
+    pub fn heap(&self, from: u64, to: u64) -> (Arc<Buffer>, std::ops::Range<usize>) {
         let at = |page: u64| ((page - self.first) * PAGE) as usize;
         (self.data.clone(), at(from)..at(to))
     }
@@ -89,7 +90,7 @@ impl Chunk {
     }
 
     /// Takes `bytes`, which nobody else has, as the pages from `from` on. Pages that are up to date stay as they are.
-    pub fn install(&mut self, from: u64, bytes: Vec<u8>) {
+    pub fn install(&mut self, from: u64, bytes: Buffer) {
         let pages = bytes.len() as u64 / PAGE;
         let new = bits(from, from + pages) & !self.uptodate;
         if self.uptodate == 0 {
@@ -105,7 +106,7 @@ impl Chunk {
     }
 
     /// Takes a whole chunk of bytes in place of what is there.
-    pub fn replace(&mut self, bytes: Vec<u8>) {
+    pub fn replace(&mut self, bytes: Buffer) {
         self.release_heap();
         (self.first, self.data) = (0, Arc::new(bytes));
     }
@@ -119,23 +120,22 @@ impl Chunk {
         }
         let end = self.first + self.data.len() as u64 / PAGE;
         if from < self.first {
-            let mut data = vec![0; ((end.max(to) - from) * PAGE) as usize];
+            let mut data = buffers::take(((end.max(to) - from) * PAGE) as usize);
             let at = ((self.first - from) * PAGE) as usize;
             data[at..at + self.data.len()].copy_from_slice(&self.data);
             (self.first, self.data) = (from, Arc::new(data));
         } else if to > end && self.first == 0 && to > PAGES / 2 {
             // It will be whole before long.
-            let mut data = buffers::take(CHUNK as usize);
+            let mut data = buffers::whole();
             data[..self.data.len()].copy_from_slice(&self.data);
             self.data = Arc::new(data);
         } else if to > end {
             let len = ((to - self.first) * PAGE) as usize;
             match Arc::get_mut(&mut self.data) {
-                Some(data) => data.resize(len, 0),
+                Some(data) => data.grow(len),
                 None => {
-                    let mut data = Vec::with_capacity(len);
-                    data.extend_from_slice(&self.data);
-                    data.resize(len, 0);
+                    let mut data = buffers::take(len);
+                    data[..self.data.len()].copy_from_slice(&self.data);
                     self.data = Arc::new(data);
                 }
             }
@@ -155,16 +155,14 @@ impl Chunk {
             (u64::from(self.uptodate.trailing_zeros()), PAGES - u64::from(self.uptodate.leading_zeros()));
         let end = self.first + self.data.len() as u64 / PAGE;
         if from > self.first || to < end {
-            let kept = self.peek(from, to).to_vec();
+            let kept = Buffer::from(self.peek(from, to).to_vec());
             (self.first, self.data) = (from, Arc::new(kept));
         }
     }
 
     /// The pages have moved to an object, or are dropped.
     pub fn release_heap(&mut self) {
-        if let Some(data) = Arc::into_inner(core::mem::take(&mut self.data)) {
-            buffers::give(data);
-        }
+        self.data = Arc::default();
     }
 }
 
@@ -183,8 +181,8 @@ mod tests {
         assert_eq!(bits(64, 64), 0);
     }
 
-    fn page(byte: u8) -> Vec<u8> {
-        vec![byte; PAGE as usize]
+    fn page(byte: u8) -> Buffer {
+        vec![byte; PAGE as usize].into()
     }
 
     #[test]
@@ -194,19 +192,19 @@ mod tests {
         chunk.install(7, page(7));
         chunk.install(2, page(2));
         // Pages that are there are newer.
-        chunk.install(4, [page(4), page(99), page(6)].concat());
+        chunk.install(4, [&page(4)[..], &page(99), &page(6)].concat().into());
         for n in [2u64, 4, 5, 6, 7] {
-            assert_eq!(chunk.peek(n, n + 1), page(n as u8), "page {n}");
+            assert_eq!(chunk.peek(n, n + 1), &page(n as u8)[..], "page {n}");
         }
         assert_eq!(chunk.uptodate, bits(4, 8) | bits(2, 3));
         let (shared, range) = chunk.heap(5, 6);
         chunk.heap_mut(5, 6).fill(55);
-        assert_eq!(shared[range], page(5), "who looks keeps what was there");
-        assert_eq!(chunk.peek(5, 6), page(55));
+        assert_eq!(shared[range], page(5)[..], "who looks keeps what was there");
+        assert_eq!(chunk.peek(5, 6), &page(55)[..]);
         chunk.uptodate = bits(5, 7);
         chunk.trim();
         assert_eq!(chunk.data.len() as u64, 2 * PAGE);
-        assert_eq!(chunk.peek(5, 6), page(55));
-        assert_eq!(chunk.peek(6, 7), page(6));
+        assert_eq!(chunk.peek(5, 6), &page(55)[..]);
+        assert_eq!(chunk.peek(6, 7), &page(6)[..]);
     }
 }

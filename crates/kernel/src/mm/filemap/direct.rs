@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use abi::Result;
 use abi::errno::EFBIG;
 
-use super::buffers::Scratch;
+use super::buffers;
 use super::chunk::CHUNK;
 use super::{PAGE, PageCache};
 use crate::vfs::{IovDest, IovSource};
@@ -21,7 +21,7 @@ impl PageCache {
     /// A read that sees what is stored, after what is dirty there has been written.
     pub fn read_direct(self: &Arc<Self>, dest: &mut IovDest<'_>, pos: &mut u64) -> Result<usize> {
         let mut done = 0;
-        let mut scratch = Scratch::new();
+        let mut scratch = buffers::whole();
         while dest.remaining() > 0 {
             // A piece that doesn't begin with a page has one page more.
             let most = PIECE - *pos % PAGE;
@@ -66,7 +66,7 @@ impl PageCache {
         limit: u64,
     ) -> Result<usize> {
         let mut done = 0;
-        let mut scratch = Scratch::new();
+        let mut scratch = buffers::whole();
         while src.remaining() > 0 {
             if *pos >= limit {
                 return if done > 0 { Ok(done) } else { Err(EFBIG) };

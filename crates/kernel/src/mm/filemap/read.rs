@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use abi::Result;
 
-use super::buffers::{self, Scratch};
+use super::buffers::{self, Buffer};
 use super::chunk::{CHUNK, PAGES, bits, runs};
 use super::{Inner, PAGE, PageCache, reclaim};
 use crate::sync::{Interruptible, Sleep, wait_event};
@@ -79,7 +79,7 @@ enum Found {
     /// So many bytes are in the small buffer.
     Copied(usize),
     /// Bytes of a chunk on the heap.
-    Heap(Arc<Vec<u8>>, std::ops::Range<usize>),
+    Heap(Arc<Buffer>, std::ops::Range<usize>),
     /// So many bytes of the object are in the large buffer.
     Object(usize),
     /// So many bytes are zeros.
@@ -133,7 +133,7 @@ impl PageCache {
         want: u64,
         sequential: bool,
         small: &mut [u8; SMALL],
-        large: &mut Option<Scratch>,
+        large: &mut Option<Buffer>,
     ) -> Result<Found> {
         let (index, within) = (pos / CHUNK, pos % CHUNK);
         let page = within / PAGE;
@@ -161,7 +161,7 @@ impl PageCache {
             let buf = if len <= SMALL {
                 &mut small[..len]
             } else {
-                &mut large.get_or_insert_with(Scratch::new)[..len]
+                &mut large.get_or_insert_with(buffers::whole)[..len]
             };
             read_object(object, pos, buf)?;
             return Ok(if len <= SMALL { Found::Copied(len) } else { Found::Object(len) });
@@ -262,7 +262,7 @@ impl PageCache {
     }
 
     /// Puts pages that were read where they belong, unless newer ones are there.
-    fn install(&self, inner: &mut Inner, start: u64, bytes: Vec<u8>) -> Result<()> {
+    fn install(&self, inner: &mut Inner, start: u64, bytes: Buffer) -> Result<()> {
         let (index, from) = (start / PAGES, start % PAGES);
         let to = from + bytes.len() as u64 / PAGE;
         let size = self.size();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::Result;
 use abi::errno::EFBIG;
 
-use super::buffers::Scratch;
+use super::buffers::{self, Buffer};
 use super::chunk::{CHUNK, PAGES, bits};
 use super::read::write_object;
 use super::{Inner, PAGE, PageCache, reclaim, writeback};
@@ -36,7 +36,7 @@ impl PageCache {
                 let buf = if want <= SMALL {
                     &mut small[..want]
                 } else {
-                    &mut large.get_or_insert_with(Scratch::new)[..want]
+                    &mut large.get_or_insert_with(buffers::whole)[..want]
                 };
                 src.peek(buf).and_then(|got| {
                     self.copy_in(*pos, &buf[..got])?;
@@ -60,7 +60,7 @@ impl PageCache {
 
     /// Writes a whole chunk, whose buffer becomes the chunk's; what could be had of the source.
     fn take_in(self: &Arc<Self>, pos: u64, src: &IovSource<'_>) -> Result<usize> {
-        let mut bytes = Scratch::new();
+        let mut bytes = buffers::whole();
         let got = src.peek(&mut bytes)?;
         if got as u64 != CHUNK || self.inner.lock().object.is_some() {
             self.copy_in(pos, &bytes[..got])?;
@@ -80,7 +80,7 @@ impl PageCache {
     }
 
     /// Gives the buffer back where the pages are in an object.
-    fn put_whole(&self, pos: u64, bytes: Scratch) -> core::result::Result<(), Scratch> {
+    fn put_whole(&self, pos: u64, bytes: Buffer) -> core::result::Result<(), Buffer> {
         let mut inner = self.inner.lock();
         if inner.object.is_some() {
             return Err(bytes);
@@ -88,7 +88,7 @@ impl PageCache {
         let first = pos / PAGE;
         inner.cancel_reads(first, first + PAGES);
         let chunk = inner.chunks.entry(pos / CHUNK).or_default();
-        chunk.replace(bytes.into_inner());
+        chunk.replace(bytes);
         let (new, dirtied) = (!chunk.uptodate, !chunk.dirty);
         (chunk.uptodate, chunk.dirty) = (u64::MAX, u64::MAX);
         reclaim::count(self, pos / CHUNK, chunk, u64::from(new.count_ones()));

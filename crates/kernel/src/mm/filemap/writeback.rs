@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use abi::Result;
 
+use super::buffers::{self, Buffer};
 use super::chunk::{CHUNK, PAGES, bits, runs};
 use super::read::read_object;
 use super::{PAGE, PageCache};
@@ -87,8 +88,12 @@ fn over_limit() -> bool {
     dirty_bytes() > limit(&TUNABLES.bytes, &TUNABLES.ratio)
 }
 
+fn background() -> u64 {
+    limit(&TUNABLES.background_bytes, &TUNABLES.background_ratio)
+}
+
 fn over_background() -> bool {
-    dirty_bytes() > limit(&TUNABLES.background_bytes, &TUNABLES.background_ratio)
+    dirty_bytes() > background()
 }
 
 pub(super) fn uncount_dirty(pages: u64) {
@@ -167,11 +172,12 @@ pub fn kick() {
 }
 
 fn flush_loop(ctx: &KThreadCtx) {
+    let mut looked = host::clock::monotonic();
     while !ctx.should_stop() {
         let any = !LIST.lock().is_empty();
         let interval = TUNABLES.interval.load(Ordering::Relaxed) * 10 * MSEC;
-        let deadline = (any && interval > 0).then(|| host::clock::monotonic() + interval);
-        ctx.wait(deadline, &[flusher()], || {
+        let due = (any && interval > 0).then_some(looked + interval);
+        ctx.wait(due, &[flusher()], || {
             KICKED.load(Ordering::SeqCst)
                 || over_background()
                 || !any && !LIST.lock().is_empty()
@@ -181,13 +187,26 @@ fn flush_loop(ctx: &KThreadCtx) {
         drop(gone);
         let all = KICKED.swap(false, Ordering::SeqCst);
         let now = host::clock::monotonic();
-        let expire = TUNABLES.expire.load(Ordering::Relaxed) * 10 * MSEC;
-        for cache in caches(None) {
-            let age = now.saturating_sub(cache.dirty_since.load(Ordering::Relaxed));
-            if all || over_background() || age >= expire {
-                let _ = cache.flush();
-            }
+        if all || over_background() || due.is_some_and(|due| now >= due) {
+            looked = now;
+            write_oldest(all, now);
+        } else if !any {
+            looked = now;
         }
+    }
+}
+
+/// Writes what is old, and if there is too much, until there is much less: to look at all files for each page that is one
+/// too many would take more time than to write it.
+fn write_oldest(all: bool, now: u64) {
+    let expire = TUNABLES.expire.load(Ordering::Relaxed) * 10 * MSEC;
+    let enough = if over_background() { background() / 2 } else { u64::MAX };
+    for cache in caches(None) {
+        let age = now.saturating_sub(cache.dirty_since.load(Ordering::Relaxed));
+        if !all && dirty_bytes() <= enough && age < expire {
+            break;
+        }
+        let _ = cache.flush();
     }
 }
 
@@ -195,7 +214,8 @@ fn caches(group: Option<u64>) -> Vec<Arc<PageCache>> {
     let list = LIST.lock();
     let mut all: Vec<_> = list.values().filter(|c| group.is_none_or(|g| c.group == g)).cloned().collect();
     drop(list);
-    all.sort_by_key(|c| c.dirty_since.load(Ordering::Relaxed));
+    // Others may change it meanwhile.
+    all.sort_by_cached_key(|c| c.dirty_since.load(Ordering::Relaxed));
     all
 }
 
@@ -312,7 +332,7 @@ impl PageCache {
             let Some((from, to)) = wanted else { if batch.is_some() { break } else { continue } };
             let part = match &inner.object {
                 Some(object) => {
-                    let mut copy = vec![0; ((to - from) * PAGE) as usize];
+                    let mut copy = buffers::take(((to - from) * PAGE) as usize);
                     read_object(object, (base + from) * PAGE, &mut copy)?;
                     let len = copy.len();
                     (Arc::new(copy), 0..len)
@@ -366,7 +386,7 @@ impl PageCache {
 struct Batch {
     start: u64,
     end: u64,
-    parts: Vec<(Arc<Vec<u8>>, std::ops::Range<usize>)>,
+    parts: Vec<(Arc<Buffer>, std::ops::Range<usize>)>,
 }
 
 impl Batch {
