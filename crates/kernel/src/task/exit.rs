@@ -158,6 +158,7 @@ pub fn do_exit(task: &Arc<Task>) {
 
 /// Leaves the address space: tells whoever waits for that, then gives back the stub thread.
 fn leave_mm(task: &Arc<Task>) {
+    task.rseq.clear();
     release_mm(task);
     let user = task.user.lock().take();
     let mm = task.set_mm(None);
