@@ -22,7 +22,8 @@ JOBS = {
          "for i in $(seq 100); do test $(systemctl show -P NRestarts probe) = 1 && break; sleep 0.1; done; "
          "echo now $(systemctl is-active probe) $(systemctl show -P NRestarts probe); systemctl stop probe; pgrep -fc 'sleep 1000'", "now active 1\r\n0"),
         ("echo told $(journalctl --no-pager -b -u probe | grep -c 'status=3') times", "told 1 times"),
-        ("systemd-run --quiet --pipe --uid nobody id -u", "65534"),
+        ("systemd-run --quiet --unit who -p User=nobody -p StandardOutput=file:/run/who -p RemainAfterExit=yes id -u; "
+         "for i in $(seq 100); do test -s /run/who && break; sleep 0.1; done; cat /run/who", "65534"),
     ],
 }
 with tempfile.TemporaryDirectory(dir="/var/tmp") as d:
