@@ -41,6 +41,13 @@ static void scramble(void) {
   for (int i = 0; i < 8; i++) p[i] = rnd() % 100;
   strcpy(area + (rnd() % 60000), names[rnd() % (sizeof names / sizeof *names)]);
 }
+/* Those who watch: the program and its lanes, which the calls may reach by pid like any other process of their user. */
+static volatile pid_t *guards;
+#define GUARDS 65
+static int guarded(pid_t pid) {
+  for (int i = 0; i < GUARDS; i++) if (guards[i] && guards[i] == pid) return 1;
+  return 0;
+}
 /* What would only end the child, or sleep for ever, and teach nothing. */
 static int dull(int n) { return n == SYS_exit || n == SYS_exit_group || n == SYS_pause || n == SYS_rt_sigreturn || n == SYS_reboot; }
 static void descriptors(void) {
@@ -64,6 +71,8 @@ static void *calls(void *seed) {
     uint64_t a = arg(), b = arg(), c = arg(), d = arg(), e = arg(), f = arg();
     /* Never the whole world, nor the parent. */
     if ((n == SYS_kill || n == SYS_tkill || n == SYS_tgkill || n == SYS_rt_sigqueueinfo || n == SYS_rt_tgsigqueueinfo) && (int)a != getpid()) continue;
+    /* Nor limits for those who watch: without descriptors, memory or time they would find the kernel unwell. */
+    if (n == SYS_prlimit64 && guarded((int)a)) continue;
     syscall(n, a, b, c, d, e, f);
   }
   return 0;
@@ -71,6 +80,8 @@ static void *calls(void *seed) {
 static void child(uint64_t seed) {
   x = seed | 1;
   area = mmap(0, AREA, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  /* It is the area's neighbour, and results are written across the area's end as well. */
+  mprotect((void *)guards, sizeof *guards * GUARDS, PROT_READ);
   alarm(2);
   /* fork is one of the calls, and each child goes on with the rest: a child that sleeps would let them multiply. */
   setrlimit(RLIMIT_NPROC, &(struct rlimit){64, 64});
@@ -118,7 +129,15 @@ static void sweep(void) {
     while (waitpid(-1, 0, WNOHANG) > 0) {}
   }
 }
-static void lane(long end, uint64_t seed) {
+/* What keeps a program from its descriptors, memory or time: tells a limit that a call has set from the kernel's fault. */
+static void limits(void) {
+  for (int i = 0; i < RLIM_NLIMITS; i++) {
+    struct rlimit l;
+    if (!getrlimit(i, &l) && l.rlim_cur != RLIM_INFINITY) printf("limit %d is %llu\n", i, (unsigned long long)l.rlim_cur);
+  }
+}
+static void lane(int number, long end, uint64_t seed) {
+  guards[number] = getpid();
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   for (; t_ms() < end; seed += 1000) {
     pid_t c = fork();
@@ -139,7 +158,7 @@ static void lane(long end, uint64_t seed) {
     }
     kill(-c, SIGKILL);
     sweep();
-    if (!healthy()) { printf("the kernel is unwell after seed %llu: %s\n", (unsigned long long)seed, t_res(-1)); _exit(1); }
+    if (!healthy()) { printf("the kernel is unwell after seed %llu: %s\n", (unsigned long long)seed, t_res(-1)), limits(), _exit(1); }
   }
   _exit(0);
 }
@@ -149,10 +168,13 @@ TEST {
   int lanes = argc > 3 ? atoi(argv[3]) : 3;
   long patience = argc > 4 ? atol(argv[4]) : 3000;
   if (access("/proc/ruml", F_OK)) { printf("fuzz runs in a ruml guest only\n"); exit(77); }
-  pid_t p[64];
-  if (lanes < 1 || lanes > 64) lanes = 3;
+  pid_t p[GUARDS - 1];
+  if (lanes < 1 || lanes > GUARDS - 1) lanes = 3;
+  guards = mmap(0, sizeof *guards * GUARDS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  MUST((long)guards);
+  guards[GUARDS - 1] = getpid();
   /* A lane that a child has killed is no finding: the calls may do that (PIDs, prctl), so it starts anew. */
-  for (int i = 0; i < lanes; i++) if (!(p[i] = fork())) lane(end, seed + i);
+  for (int i = 0; i < lanes; i++) if (!(p[i] = fork())) lane(i, end, seed + i);
   long worst = 0, last = t_ms(), wrong = 0, alive = lanes;
   while (alive) {
     t_sleep(10);
@@ -171,7 +193,7 @@ TEST {
       if (p[i] <= 0 || waitpid(p[i], &st, WNOHANG) != p[i]) continue;
       if (WIFEXITED(st) && WEXITSTATUS(st)) wrong++;
       if (WIFSIGNALED(st) && now < end && (p[i] = fork()) >= 0) {
-        if (!p[i]) lane(end, seed + now * 64 + i);
+        if (!p[i]) lane(i, end, seed + now * 64 + i);
         continue;
       }
       p[i] = 0, alive--;

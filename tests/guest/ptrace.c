@@ -33,6 +33,8 @@ static void handler(int s) { handled = s; }
 static void traceme(void) { MUST(pt(PTRACE_TRACEME, 0, 0, 0)); raise(SIGSTOP); }
 static __attribute__((noinline)) int deed(int a, int b) { return a * 10 + b; }
 
+static volatile int *chld_count;
+static void count_chld(int sig) { (void)sig; ++*chld_count; }
 /* A traced thread is there until its tracer has heard of its end. */
 static int threads(void) {
   char *n = strstr(t_read("/proc/self/status"), "Threads:");
@@ -309,4 +311,70 @@ TEST {
   read(sp[0], &k, sizeof k);
   t_wait(p);
   CK(UNTIL(kill(k, 0) && errno == ESRCH));
+
+  SECTION("the tracer hears of a death first, then the parent");
+  static volatile int chld;
+  chld = 0;
+  signal(SIGCHLD, count_chld);
+  chld_count = &chld;
+  for (int how = 0; how < 4; how++) {
+    /* 0: the tracer waits; 1: it looks and waits; 2: it dies without; 3: the parent ignores its children. */
+    int go[2], said[2];
+    MUST(pipe(go)), MUST(pipe(said));
+    p = fork();
+    if (!p) { for (;;) pause(); }
+    pid_t t = fork();
+    if (!t) {
+      signal(SIGCHLD, SIG_DFL);
+      siginfo_t i;
+      if (pt(PTRACE_SEIZE, p, 0, 0)) _exit(9);
+      write(said[1], "s", 1), read(go[0], &c, 1);
+      if (how == 1) { memset(&i, 0, sizeof i); waitid(P_PID, p, &i, WEXITED | WNOWAIT); write(said[1], i.si_code == CLD_KILLED ? "k" : "?", 1), read(go[0], &c, 1); }
+      if (how != 2) { int st = 0; pid_t w = waitpid(p, &st, 0); write(said[1], w == p && WTERMSIG(st) == SIGKILL ? "w" : "?", 1); read(go[0], &c, 1); }
+      _exit(0);
+    }
+    read(said[0], &c, 1);
+    CK(c == 's');
+    if (how == 3) signal(SIGCHLD, SIG_IGN);
+    kill(p, SIGKILL);
+    CK(UNTIL(t_state(p) == 'Z'));
+    t_sleep(20);
+    R(chld);
+    memset(&si, 0, sizeof si);
+    R(waitid(P_PID, p, &si, WEXITED | WNOHANG));
+    R(si.si_pid);
+    if (how == 1) {
+      write(go[1], "g", 1), read(said[0], &c, 1);
+      CK(c == 'k');
+      memset(&si, 0, sizeof si);
+      R(waitid(P_PID, p, &si, WEXITED | WNOHANG));
+      R(si.si_pid);
+    }
+    write(go[1], "g", 1);
+    if (how != 2) { read(said[0], &c, 1); CK(c == 'w'); }
+    if (how == 3) { R(waitpid(p, 0, 0)); CK(UNTIL(kill(p, 0) && errno == ESRCH)); }
+    else { int st; R(waitpid(p, &st, 0) == p); S(t_status(st)); CK(UNTIL(chld > 0)); }
+    write(go[1], "g", 1);
+    if (how == 3) { UNTIL(kill(t, 0)); signal(SIGCHLD, count_chld); } else t_wait(t);
+    chld = 0;
+    close(go[0]), close(go[1]), close(said[0]), close(said[1]);
+  }
+  SECTION("a tracee's parent dies first");
+  MUST(pipe(sp));
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  p = fork();
+  if (!p) {
+    pid_t k = fork();
+    if (!k) for (;;) pause();
+    write(sp[1], &k, sizeof k);
+    for (;;) pause();
+  }
+  read(sp[0], &k, sizeof k);
+  R(pt(PTRACE_SEIZE, k, 0, 0));
+  kill(k, SIGKILL);
+  CK(UNTIL(t_state(k) == 'Z'));
+  kill(p, SIGKILL);
+  R(waitpid(p, 0, 0) == p);
+  news(k);
+  R(waitpid(k, 0, WNOHANG));
 }

@@ -123,9 +123,10 @@ fn guest(place: &Place, args: &[&str]) -> Command {
     c
 }
 
-/// A driver where the test user can read it, beside what it imports and the guest tests that it compiles.
+/// A driver where the test user can read it, beside what drivers import and the guest tests that it compiles.
 fn staged(place: &Place, file: &str, words: &[&str]) -> Result<PathBuf, String> {
-    let mut names: Vec<(&str, &str)> = ["term.py", file].map(|name| ("tests/system", name)).into();
+    let mut names: Vec<(&str, &str)> =
+        ["term.py", "machine.py", file].map(|name| ("tests/system", name)).into();
     for source in words.iter().filter(|word| word.ends_with(".c")) {
         names.extend([("tests/guest", *source), ("tests/guest", "t.h")]);
     }

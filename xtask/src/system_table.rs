@@ -63,6 +63,11 @@ const fn ext4(name: &'static str, words: &'static [&'static str]) -> Case {
     Case { native: false, needs, job: Job::Driver("ext4.py", words), seconds: 240, ..sh(name, "", Any) }
 }
 
+const fn units(name: &'static str, words: &'static [&'static str]) -> Case {
+    let needs: &[&str] = &["/usr/bin/python3", "mmdebstrap", "/sbin/e2fsck"];
+    Case { native: false, needs, job: Job::Driver("units.py", words), seconds: 600, ..sh(name, "", Any) }
+}
+
 use Want::{Any, Exact, Has, Last};
 
 /// Every case, the cheap ones first.
@@ -399,6 +404,14 @@ pub const CASES: &[Case] = &[
         needs: &["mmdebstrap", "/usr/bin/uml_moo"],
         ..Case { name: "debian", job: Job::Driver("debian.py", &[]), ..BASE }
     },
+    Case {
+        native: false,
+        needs: &["/usr/bin/python3", "/sbin/mke2fs", "/sbin/e2fsck", "/sbin/debugfs"],
+        job: Job::Driver("folder.py", &[]),
+        ..sh("image-from", "", Any)
+    },
+    units("udev", &["udev"]),
+    units("systemd", &["systemd"]),
     Case {
         native: false,
         seconds: 900,

@@ -80,6 +80,19 @@ impl Mm {
         if self.write_late(task, addr, data) { data.len() } else { self.write_now(addr, data) }
     }
 
+    /// Copies several pieces to guest memory with one call of the host; whether all of them could be written.
+    pub fn write_pieces(&self, pieces: &[(u64, &[u8])]) -> bool {
+        let late = |task: &Task| pieces.iter().all(|(addr, data)| self.write_late(task, *addr, data));
+        if with_current(late) == Some(true) {
+            return true;
+        }
+        self.land();
+        let ranges: Vec<_> = pieces.iter().map(|(addr, data)| (*addr, data.len())).collect();
+        let bytes: Vec<u8> = pieces.iter().flat_map(|(_, data)| data.iter().copied()).collect();
+        self.space.write_vectored(&ranges, &bytes) == bytes.len()
+            || pieces.iter().all(|(addr, data)| self.write_now(*addr, data) == data.len())
+    }
+
     fn write_now(&self, addr: u64, data: &[u8]) -> usize {
         self.land();
         let mut done = self.space.write(addr, data);

@@ -75,6 +75,8 @@ pub struct Mm {
     /// Copies that the next resume makes, and whether there are any.
     late: SpinLock<access::Late>,
     late_pending: AtomicBool,
+    /// Numbers of its threads that run at this moment.
+    pub cids: Arc<crate::task::rseq::Cids>,
     /// The last fault that found nothing to mend.
     stuck: SpinLock<fault::Stuck>,
 }
@@ -254,6 +256,7 @@ impl Mm {
             hiwater_rss: AtomicU64::new(0),
             late: SpinLock::new(rank::LEAF, access::Late::default()),
             late_pending: AtomicBool::new(false),
+            cids: Arc::default(),
             stuck: SpinLock::new(rank::LEAF, fault::Stuck::default()),
         })
     }

@@ -27,6 +27,10 @@ pub fn run_user(task: &Task) -> Event {
     let event = {
         let mut user = task.user.lock();
         let Some(stub) = user.as_mut() else { return Event::Dead };
+        // Asked for by a barrier since the task looked: from here on that finds the guest running.
+        if task.rseq.is_due() {
+            return Event::Interrupted;
+        }
         let queued = || vcpu.queued.load(Ordering::SeqCst) > 0;
         let plan = |now: u64| -> Wait {
             let mut until = u64::MAX;

@@ -229,6 +229,9 @@ impl Vcpu {
         super::loadavg::tick(task.sched.run_start.load(Ordering::Relaxed), active);
         task.sched.last_cpu.store(self.id as u64, Ordering::Relaxed);
         let Some(mut fiber) = task.take_fiber() else { return };
+        if task.rseq.is_registered() {
+            task.rseq.switched_in(self.id);
+        }
         // What passed since it last ran is nobody's work.
         task.account_resume();
         task::set_current(Some(task.clone()));
@@ -237,6 +240,9 @@ impl Vcpu {
         match outcome {
             Resume::Suspended => {
                 task.account_kernel();
+                if task.rseq.is_registered() {
+                    task.rseq.switched_out();
+                }
                 task.put_fiber(fiber);
                 if task.sched.switch_out() {
                     task.sched.nivcsw.fetch_add(1, Ordering::Relaxed);

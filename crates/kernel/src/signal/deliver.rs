@@ -6,7 +6,7 @@ use abi::signal::{
 
 use super::{action, frame, jobctl, mask, restart, send};
 use crate::syscall::{trace, trace_enabled};
-use crate::task::{Task, exit, family, pid, ptrace};
+use crate::task::{Task, exit, family, pid, ptrace, rseq};
 use crate::time;
 
 /// Acts on what is pending before the current task returns to its guest program: dies, stops, or enters a handler.
@@ -30,7 +30,7 @@ fn handle(task: &Task, info: &SigInfo, action: &SigAction) {
     let sig = info.si_signo as u32;
     restart::before_handler(task, action.flags);
     ptrace::before_handler(task);
-    if frame::enter_handler(task, info, action).is_err() {
+    if rseq::before_handler(task).and_then(|()| frame::enter_handler(task, info, action)).is_err() {
         send::force_sigsegv(task, sig);
         return;
     }

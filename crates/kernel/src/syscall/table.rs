@@ -264,6 +264,7 @@ syscalls! {
     MEMBARRIER task::membarrier::membarrier(cmd: membarrier_cmd, flags: membarrier_flags, cpu_id);
     PERSONALITY task::prctl::personality(persona: persona) => hex;
     PRCTL task::prctl::prctl(option: prctl_option, arg2: prctl_arg, arg3: prctl_rest, arg4: prctl_rest, arg5: prctl_rest);
+    RSEQ task::rseq::rseq(rseq: address, rseq_len, flags: hex, sig: hex);
     SETNS task::share::setns(fd, nstype: unshare_flags);
     SET_TID_ADDRESS task::ids::set_tid_address(tidptr);
     UNSHARE task::share::unshare(flags: unshare_flags);

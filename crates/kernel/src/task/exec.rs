@@ -295,6 +295,8 @@ fn build_stack(image: &Image, bprm: &Binprm, exec_cred: &cred::ExecCred) -> Resu
             (AT_SECURE, u64::from(exec_cred.secure)),
             (AT_RANDOM, at.random),
             (AT_HWCAP2, host::auxv::hwcap2()),
+            (AT_RSEQ_FEATURE_SIZE, super::rseq::FEATURE_SIZE),
+            (AT_RSEQ_ALIGN, super::rseq::ALIGN),
             (AT_EXECFN, at.execfn),
             (AT_PLATFORM, at.platform),
         ]);
@@ -320,7 +322,7 @@ fn point_of_no_return(task: &Arc<Task>, mm: Arc<Mm>, stub: StubThread, bprm: &Bi
     task.set_comm(bprm.filename.rsplit(|&b| b == b'/').next().unwrap_or_default());
     signal::exec_reset(task);
     crate::time::exec_timers(process);
-    *task.rseq.lock() = (0, 0, 0);
+    task.rseq.clear();
     let plain = new.cred.euid == new.cred.uid && new.cred.egid == new.cred.gid;
     if plain && !new.secure && !bprm.unreadable {
         process.dumpable.store(1, Ordering::Relaxed);

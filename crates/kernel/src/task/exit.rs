@@ -140,6 +140,7 @@ pub fn do_exit(task: &Arc<Task>) {
             boot::init_exited(process.exit_code.load(Ordering::SeqCst));
         }
         release_process(&process);
+        ptrace::forget_ended(&process);
         crate::cgroup::died(&process);
         let leader = pid::tasklist().task(process.tgid);
         if let Some(leader) = leader {
@@ -158,6 +159,7 @@ pub fn do_exit(task: &Arc<Task>) {
 
 /// Leaves the address space: tells whoever waits for that, then gives back the stub thread.
 fn leave_mm(task: &Arc<Task>) {
+    task.rseq.clear();
     release_mm(task);
     let user = task.user.lock().take();
     let mm = task.set_mm(None);
@@ -230,15 +232,17 @@ fn release_process(process: &Arc<Process>) {
 fn exit_notify(process: &Arc<Process>) {
     let mut news = family::News::default();
     let mut released = Vec::new();
+    let held;
     {
         let mut list = pid::tasklist();
         family::forget_children(&mut list, process, &mut news, &mut released);
         family::orphaned_by(process, &mut news);
         process.zombie.store(true, Ordering::SeqCst);
-        if family::notify_parent(process, &mut news) {
+        held = process.held.load(Ordering::SeqCst);
+        if !held && family::notify_parent(process, &mut news) {
             released.extend(family::release(&mut list, process));
         }
     }
     drop(released);
-    news.deliver(Some(process));
+    news.deliver((!held).then_some(&**process));
 }

@@ -87,6 +87,29 @@ pub fn notify_parent(process: &Arc<Process>, news: &mut News) -> bool {
     reap
 }
 
+/// The tracer of a process has heard of its end by wait4(2) (`waiter`), or never will: now its parent does. A tracer that
+/// has become its parent meanwhile has reaped it.
+pub fn tracer_has_heard(process: &Arc<Process>, waiter: Option<&Process>) {
+    let mut news = News::default();
+    let mut released = None;
+    {
+        let mut list = pid::tasklist();
+        // One that isn't a zombie yet tells its parent itself.
+        if !process.held.swap(false, Ordering::SeqCst) || !process.zombie.load(Ordering::SeqCst) {
+            return;
+        }
+        let own = waiter.filter(|w| process.parent().is_some_and(|parent| core::ptr::eq(&*parent, *w)));
+        if let Some(own) = own {
+            add_child_totals(own, process);
+        }
+        if own.is_some() || notify_parent(process, &mut news) {
+            released = release(&mut list, process);
+        }
+    }
+    drop(released);
+    news.deliver(Some(process));
+}
+
 /// The siginfo that says how a zombie ended.
 pub fn child_info(process: &Process) -> SigInfo {
     let status = process.exit_code.load(Ordering::SeqCst);
@@ -131,7 +154,7 @@ pub fn forget_children(
         // Whatever it was to its old parent, init waits for SIGCHLD.
         child.exit_signal.store(SIGCHLD as i32, Ordering::Relaxed);
         if child.zombie.load(Ordering::SeqCst) {
-            if notify_parent(&child, news) {
+            if !child.held.load(Ordering::SeqCst) && notify_parent(&child, news) {
                 released.extend(release(list, &child));
             }
         } else {

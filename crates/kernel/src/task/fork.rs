@@ -225,6 +225,9 @@ fn copy_task(parent: &Arc<Task>, args: &KernelCloneArgs, tid: i32) -> Result<Arc
         altstack: if share(CLONE_VM) && !share(CLONE_VFORK) { SigAltStackState::default() } else { altstack },
         user: Some(user),
     });
+    if !share(CLONE_VM) {
+        child.rseq.inherit(&parent.rseq, &*child.mm()?);
+    }
     *child.nproc.lock() = Some(charge);
     let copy_flag = |from: &std::sync::atomic::AtomicU32, to: &std::sync::atomic::AtomicU32| {
         to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);

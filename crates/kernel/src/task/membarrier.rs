@@ -1,7 +1,8 @@
 //! membarrier(2).
 //!
 //! A thread that leaves its guest program and comes back has passed a full barrier on both sides. So the call makes
-//! every thread that it concerns and that runs at this moment do so, and waits until each has.
+//! every thread that it concerns and that runs at this moment do so, and waits until each has. A thread that is within a
+//! restartable sequence can be made to begin it anew (`rseq.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,14 +14,17 @@ use abi::sched::*;
 use super::{Task, current, pid};
 use crate::sched;
 
-const PRIVATE: [(u32, u32); 2] = [
+const PRIVATE: [(u32, u32); 3] = [
     (MEMBARRIER_CMD_PRIVATE_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED),
     (MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE),
+    (MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ),
 ];
 
 /// membarrier(2)
-pub fn membarrier(command: u32, flags: u32, _cpu: i32) -> Result<u64> {
-    if flags != 0 {
+pub fn membarrier(command: u32, flags: u32, cpu: i32) -> Result<u64> {
+    let restart = command == MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ;
+    let one_cpu = restart && flags == MEMBARRIER_CMD_FLAG_CPU;
+    if flags != 0 && !one_cpu {
         return Err(EINVAL);
     }
     let task = current();
@@ -52,7 +56,13 @@ pub fn membarrier(command: u32, flags: u32, _cpu: i32) -> Result<u64> {
                 return Err(EPERM);
             }
             let mm = task.mm()?;
-            barrier(&others(|t| t.mm().is_ok_and(|other| Arc::ptr_eq(&other, &mm))));
+            let there =
+                |t: &Task| !one_cpu || t.sched.last_cpu.load(Ordering::SeqCst) as i64 == i64::from(cpu);
+            let tasks = others(|t| t.runs_in(&mm) && there(t));
+            if restart {
+                tasks.iter().for_each(|t| t.rseq.restart());
+            }
+            barrier(&tasks);
         }
     }
     Ok(0)

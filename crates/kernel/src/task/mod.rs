@@ -9,6 +9,7 @@
 //! - `rlimit.rs`, `rusage.rs`, `user.rs`: limits, and what counts against them.
 //! - `ptrace/`: tracing. `seccomp/`: filters of system calls. `coredump/`: what a death leaves. `dumpable.rs`: what changes of power forbid.
 //! - `prctl.rs`, `membarrier.rs`, `ids.rs`: the rest of what a task says of itself. `sys.rs`, `syslog.rs`: the system.
+//! - `rseq.rs`: restartable sequences.
 //! - `run.rs`: the loop between guest and kernel. `kthread.rs`: kernel threads.
 //!
 //! Locks: TASKLIST, then PROCESS, SIGHAND, SIGNAL, CRED, TASK. TASK_USER is taken by the task itself alone.
@@ -34,6 +35,7 @@ mod prctl_mm;
 mod process;
 pub mod ptrace;
 pub mod rlimit;
+pub mod rseq;
 pub mod run;
 pub mod rusage;
 pub mod seccomp;
@@ -107,8 +109,8 @@ pub struct Task {
     pub clear_child_tid: AtomicU64,
     /// `set_robust_list`: guest address of the head, 0 for none.
     pub robust_list: AtomicU64,
-    /// rseq(2) area: address, length and signature, zero when not registered.
-    pub rseq: SpinLock<(u64, u32, u32)>,
+    /// rseq(2)
+    pub rseq: rseq::Rseq,
     /// seccomp(2)
     pub seccomp: seccomp::Seccomp,
     /// ptrace(2): who traces it.
@@ -251,7 +253,7 @@ impl Task {
             killed: AtomicBool::new(false),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
-            rseq: SpinLock::new(rank::LEAF, (0, 0, 0)),
+            rseq: rseq::Rseq::default(),
             seccomp: seccomp::Seccomp::default(),
             ptrace: ptrace::Ptrace::default(),
             syscall_work: AtomicBool::new(false),

@@ -34,6 +34,11 @@ pub struct Process {
     pub tracees: SpinLock<Vec<Arc<Task>>>,
     /// Tracees that have ended, for wait4(2).
     pub tracees_ended: SpinLock<Vec<super::ptrace::Ended>>,
+    /// It is past its end as a tracer: nobody is added to those. Under their lock.
+    pub traces_no_more: AtomicBool,
+    /// Its end is a tracer's news first: until that has waited, or has ended, its parent hears nothing. Under the tasklist
+    /// lock once it is a zombie.
+    pub held: AtomicBool,
     /// Keyrings of its session and its own.
     pub keyrings: SpinLock<crate::keys::ProcessRings>,
     /// Its control group; none before it is born.
@@ -157,6 +162,8 @@ impl Process {
             wait_chldexit: WaitQueue::new(),
             tracees: SpinLock::new(rank::PTRACE, Vec::new()),
             tracees_ended: SpinLock::new(rank::PTRACE, Vec::new()),
+            traces_no_more: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             keyrings: SpinLock::new(rank::KEYS, crate::keys::ProcessRings::default()),
             cgroup: SpinLock::new(rank::CGROUP, None),
             exit_queue: WaitQueue::new(),

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use host::stub::{Event, SyscallAbi};
 
 use super::seccomp::{self, Verdict};
-use super::{Task, exit, ptrace};
+use super::{Task, exit, ptrace, rseq};
 use crate::{fastpath, mm, sched, signal, syscall, time};
 
 /// The body of a user task's fiber: runs the guest until the thread exits.
@@ -31,7 +31,13 @@ fn user_loop(task: &Arc<Task>) {
                 return;
             }
         }
+        if !rseq::before_user(task) {
+            continue;
+        }
         let event = sched::run_user(task);
+        if task.rseq.is_registered() {
+            task.rseq.stretch_ended(matches!(event, Event::Syscall { .. }));
+        }
         if !matches!(event, Event::BatchFailed { .. }) {
             mm::batch_landed(task);
         }
@@ -47,6 +53,7 @@ fn user_loop(task: &Arc<Task>) {
                 time::run_cpu_timers(task);
             }
             Event::BatchFailed { index, errno } => mm::batch_failed(task, index, errno),
+            Event::CopyFailed if task.rseq.copy_failed(task) => {}
             Event::CopyFailed => {
                 let _ = task.with_regs(|r| r.rax = abi::errno::EFAULT.to_rax());
             }

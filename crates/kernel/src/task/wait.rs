@@ -43,6 +43,8 @@ struct Found {
     rusage: Rusage,
     /// A tracee has stopped for its tracer.
     trapped: bool,
+    /// A tracee that has ended, of which its parent hears now.
+    heard: Option<Arc<Process>>,
 }
 
 /// wait4(2)
@@ -129,7 +131,12 @@ fn do_wait(waiting: &Waiting) -> Result<Option<Found>> {
         });
         match outcome?? {
             Scan::Nothing => return Ok(None),
-            Scan::Found(found) => return Ok(Some(found)),
+            Scan::Found(mut found) => {
+                if let Some(process) = found.heard.take() {
+                    family::tracer_has_heard(&process, Some(&task.process));
+                }
+                return Ok(Some(found));
+            }
             Scan::Soon => sched::yield_now(),
         }
     }
@@ -193,12 +200,16 @@ fn tracees(task: &Task, waiting: &Waiting) -> (Option<Found>, bool) {
     let exits = waiting.options & WEXITED != 0;
     let keep = waiting.options & WNOWAIT != 0;
     let (news, any) = ptrace::take_wait(&task.process, wanted, exits, keep);
-    let found = news.map(|news| Found {
-        pid: news.tid,
-        uid: news.uid,
-        status: news.status,
-        trapped: news.task.is_some(),
-        rusage: news.task.map_or_else(Rusage::default, |t| rusage::with_children(&t.process)),
+    let found = news.map(|news| {
+        let process = news.task.as_ref().map(|t| &t.process).or(news.ended.as_ref().map(|(p, _)| p));
+        Found {
+            pid: news.tid,
+            uid: news.uid,
+            status: news.status,
+            trapped: news.task.is_some(),
+            rusage: process.map_or_else(Rusage::default, |p| rusage::with_children(p)),
+            heard: news.ended.and_then(|(process, now)| now.then_some(process)),
+        }
     });
     (found, any)
 }
@@ -228,6 +239,9 @@ fn eligible(task: &Task, child: &Process, waiting: &Waiting) -> bool {
 /// The wait status of a change that was asked for; a stop or a continuation is told once.
 fn consume_change(child: &Process, options: u32) -> Option<i32> {
     if child.zombie.load(Ordering::SeqCst) {
+        if child.held.load(Ordering::SeqCst) {
+            return None;
+        }
         return (options & WEXITED != 0).then(|| child.exit_code.load(Ordering::SeqCst));
     }
     // Who traces a child hears of its stops in another way.
@@ -252,5 +266,5 @@ fn describe(child: &Process, status: i32, is_zombie: bool) -> Found {
     } else {
         child.threads.lock().first().map_or(0, |t| t.cred().uid)
     };
-    Found { pid: child.tgid, uid, status, rusage: rusage::with_children(child), trapped: false }
+    Found { pid: child.tgid, uid, status, rusage: rusage::with_children(child), trapped: false, heard: None }
 }

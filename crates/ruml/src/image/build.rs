@@ -22,6 +22,8 @@ pub struct Build {
     scratch: PathBuf,
     script: String,
     volumes: Vec<String>,
+    /// A folder of the host that the machine gets on its standard input, as an archive.
+    packed: Option<PathBuf>,
     mem: u64,
     verbose: bool,
     spinner: ProgressBar,
@@ -74,6 +76,7 @@ impl Build {
             scratch,
             script: "set -e\nexport LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive\n".into(),
             volumes: Vec::new(),
+            packed: None,
             mem: options.mem,
             verbose: options.verbose,
             spinner,
@@ -104,6 +107,14 @@ impl Build {
         self.volume(&host, guest, true)
     }
 
+    /// Gives the machine a folder of the host as a tar archive on its standard input, with what a folder that is shown
+    /// does not have: access control lists, capabilities.
+    pub fn pack(&mut self, host: &Path) -> Result<(), String> {
+        need(&[("tar", "tar")])?;
+        self.packed = Some(host.canonicalize().map_err(|e| format!("{}: {e}", host.display()))?);
+        Ok(())
+    }
+
     /// The machine will do this next, which the user sees as `title`.
     pub fn step(&mut self, title: &str, command: &str) {
         self.script.push_str(&format!("echo {}\n", quote(format!("{STEP}{title}").as_bytes())));
@@ -119,7 +130,7 @@ impl Build {
     /// Runs a program of the host now.
     pub fn host(&self, title: &str, command: &mut Command) -> Result<(), String> {
         self.spinner.set_prefix(title.to_owned());
-        self.follow(command)
+        self.follow(command.stdin(Stdio::null()))
     }
 
     /// Boots the machine and has everything done.
@@ -134,7 +145,26 @@ impl Build {
         }
         command.args(["--", "/bin/sh", "/mnt/out/script"]);
         self.spinner.set_prefix("Booting");
-        self.follow(&mut command)
+        let Some(folder) = &self.packed else { return self.follow(command.stdin(Stdio::null())) };
+        let mut tar = Command::new("tar");
+        tar.args(["--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*", "--sparse", "-C"])
+            .arg(folder);
+        let tar = tar.args(["-cf", "-", "."]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut tar = tar.map_err(|e| format!("tar: {e}"))?;
+        let outcome = match tar.stdout.take() {
+            Some(archive) => self.follow(command.stdin(archive)),
+            None => Err("tar: no pipe".into()),
+        };
+        // Without the pipe's other end it ends, whatever became of the machine.
+        drop(command);
+        let status = tar.wait().map_err(|e| format!("tar: {e}"))?;
+        outcome?;
+        // 1: a file has changed while it was read, of which tar has told.
+        if matches!(status.code(), Some(0 | 1)) {
+            Ok(())
+        } else {
+            Err(format!("tar cannot read all of {} ({status})", folder.display()))
+        }
     }
 
     /// Runs a program, shows what it prints as it goes, and its last lines if it fails.
@@ -142,7 +172,7 @@ impl Build {
         let name = command.get_program().to_string_lossy().into_owned();
         let (reader, writer) = std::io::pipe().map_err(|e| format!("no pipe: {e}"))?;
         let copy = writer.try_clone().map_err(|e| format!("no pipe: {e}"))?;
-        let child = command.stdin(Stdio::null()).stdout(writer).stderr(copy).spawn();
+        let child = command.stdout(writer).stderr(copy).spawn();
         // The program's ends of the pipe are in `command`.
         let mut child = child.map_err(|e| format!("{name}: {e}"))?;
         command.stdout(Stdio::null()).stderr(Stdio::null());

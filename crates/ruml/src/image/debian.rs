@@ -13,8 +13,8 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const BASE: &[&str] =
     &["login", "passwd", "mount", "procps", "e2fsprogs", "netbase", "ifupdown", "iproute2", "less"];
 
-/// Fetches the packages and has them unpacked; the root folder's name in the machine.
-pub fn fetch(build: &mut Build, options: &Options) -> Result<&'static str, String> {
+/// Fetches the packages and has them unpacked in `/mnt/tree`.
+pub fn fetch(build: &mut Build, options: &Options) -> Result<(), String> {
     build::need(&[("apt-get", "apt"), ("mmdebstrap", "mmdebstrap")])?;
     if !Path::new(KEYRING).exists() {
         return Err(format!("{KEYRING} not found: install debian-archive-keyring"));
@@ -73,7 +73,7 @@ pub fn fetch(build: &mut Build, options: &Options) -> Result<&'static str, Strin
     );
     build.step("Setting up", "rm -f /mnt/tree/var/cache/apt/archives/*.deb /mnt/tree/var/lib/apt/lists/*_*");
     set_up(build, options);
-    Ok("/mnt/tree")
+    Ok(())
 }
 
 /// One-line sources of the suite, with updates and security for the releases that have them.

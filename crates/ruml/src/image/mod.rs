@@ -12,11 +12,14 @@ mod debian;
 mod oci;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lexopt::prelude::*;
 
 use build::Build;
+
+/// Unpacks with owners, modes and every extended attribute: access control lists, capabilities.
+const UNTAR: &str = "tar --numeric-owner --acls --xattrs --xattrs-include='*' -xp";
 
 /// Help of `ruml image`.
 pub const HELP: &str = "\
@@ -168,32 +171,49 @@ fn create(options: Options) -> Result<u8, String> {
     }
     build::need(&[("mke2fs", "e2fsprogs")])?;
     let mut build = Build::new(&options)?;
-    let tree = match &options.from {
-        None => debian::fetch(&mut build, &options)?,
-        Some(from) if from.join("oci-layout").exists() => oci::unpack(&mut build, from)?,
-        Some(from) if from.is_dir() => {
-            build.show(from, "/mnt/from")?;
-            "/mnt/from"
+    match &options.from {
+        None => {
+            debian::fetch(&mut build, &options)?;
+            build.step("Writing the file system", &make_fs(&options, "-d /mnt/tree"));
         }
         Some(from) => {
-            let (folder, name) = build::split(from)?;
-            build.show(&folder, "/mnt/from")?;
-            build.step("Unpacking the archive", "mkdir /mnt/tree");
-            let name = build::quote(&name);
-            build.script(&format!("tar -C /mnt/tree --numeric-owner --xattrs -xpf /mnt/from/{name}"));
-            "/mnt/tree"
+            // Unpacked in the file system itself, which keeps every attribute: the machine's own root knows no access
+            // control lists, and a host folder shows none.
+            build.step("Making the file system", &make_fs(&options, ""));
+            build.script("mkdir /mnt/tree\nmount -o loop /mnt/out/image /mnt/tree\nchmod 755 /mnt/tree");
+            fill(&mut build, from)?;
+            build.step("Writing the file system", "umount /mnt/tree");
         }
-    };
-    build.step(
-        "Writing the file system",
-        // The size is mke2fs's own unit, KiB.
-        &format!(
-            "mke2fs -q -F -t {} -L root -E root_owner=0:0 -d {tree} /mnt/out/image {}k",
-            options.kind,
-            options.size >> 10
-        ),
-    );
+    }
     build.run()?;
     build.finish(&options.file)?;
     Ok(0)
+}
+
+/// The command that makes the file system; its size is mke2fs's own unit, KiB.
+fn make_fs(options: &Options, more: &str) -> String {
+    format!(
+        "mke2fs -q -F -t {} -L root -E root_owner=0:0 {more} /mnt/out/image {}k",
+        options.kind,
+        options.size >> 10
+    )
+}
+
+/// Has what `--from` names unpacked in `/mnt/tree`.
+fn fill(build: &mut Build, from: &Path) -> Result<(), String> {
+    if from.join("oci-layout").exists() {
+        return oci::unpack(build, from);
+    }
+    if from.is_dir() {
+        build.step(
+            "Copying the folder",
+            &format!("{UNTAR} -C /mnt/tree -f -\nchown 0:0 /mnt/tree\nchmod 755 /mnt/tree"),
+        );
+        return build.pack(from);
+    }
+    let (folder, name) = build::split(from)?;
+    build.show(&folder, "/mnt/from")?;
+    build
+        .step("Unpacking the archive", &format!("{UNTAR} -C /mnt/tree -f /mnt/from/{}", build::quote(&name)));
+    Ok(())
 }

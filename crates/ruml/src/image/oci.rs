@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::UNTAR;
 use super::build::{self, Build};
 
 /// A manifest or an index is not larger than this, bytes.
@@ -15,14 +16,14 @@ const MAX_JSON: u64 = 4 << 20;
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// Has the image's layers unpacked; the root folder's name in the machine.
-pub fn unpack(build: &mut Build, layout: &Path) -> Result<&'static str, String> {
+/// Has the image's layers unpacked in `/mnt/tree`.
+pub fn unpack(build: &mut Build, layout: &Path) -> Result<(), String> {
     let index = json(&layout.join("index.json"))?;
     let manifest = manifest(layout, &index, 0)?;
     let layers = manifest["layers"].as_array().ok_or("the image's manifest has no layers")?;
     build.show(layout, "/mnt/from")?;
     let lists = build.folder("oci")?;
-    build.step("Unpacking layers", "mkdir /mnt/tree\ncd /mnt/tree");
+    build.step("Unpacking layers", "cd /mnt/tree");
     for (number, layer) in layers.iter().enumerate() {
         let blob = blob(layer)?;
         let changes = changes(&layout.join(&blob), layer["mediaType"].as_str().unwrap_or(""))?;
@@ -37,12 +38,12 @@ pub fn unpack(build: &mut Build, layout: &Path) -> Result<&'static str, String> 
              < /mnt/out/oci/emptied{number}\n\
              xargs -0r sh -c 'for p; do test ! -d \"$p\" || test -L \"$p\" || rm -rf \"$p\"; done' sh \
              < /mnt/out/oci/files{number}\n\
-             tar --numeric-owner --xattrs --exclude='.wh.*' -xpf /mnt/from/{}",
+             {UNTAR} --exclude='.wh.*' -f /mnt/from/{}",
             build::quote(blob.as_bytes())
         ));
     }
     build.script("cd /");
-    Ok("/mnt/tree")
+    Ok(())
 }
 
 fn json(path: &Path) -> Result<Value, String> {

@@ -32,7 +32,7 @@ pub use stop::{
     before_handler, child_born, clone_event, event, exec_done, group_stop, handler_entered, seccomp_event,
     signal_stop, syscall_entry, syscall_exit, trap_stop,
 };
-pub use wait::{Ended, take as take_wait, thread_ended};
+pub use wait::{Ended, forget_ended, take as take_wait, thread_ended};
 
 use super::{Process, Task, TaskState, current, ptrace_access};
 use crate::signal;
