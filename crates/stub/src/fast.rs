@@ -7,12 +7,13 @@
 //!
 //! No signal is blocked here, so a handler may find a thread anywhere in it ([`found`]). Until the kernel is told of the
 //! call it is as if the guest had not made it yet; once it is, the signal waits; and after the last look for such a
-//! signal, the guest has gone on. A call that turns out to need more than registers and copies raises a trap, and goes on
+//! signal, the guest has gone on. A call that turns out to need more than registers, copies and memory operations raises a
+//! trap, and goes on
 //! in the handler as if it had come by a signal.
 
 use crate::abi::{self, MAGIC, SLOT_LEN, WINDOW_LEN, Window, command, event, phase};
 use crate::sys::*;
-use crate::{RAX, RIP, UContext, answer, argument, copy, handoff};
+use crate::{RAX, RIP, UContext, answer, argument, handoff, settle};
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -181,14 +182,12 @@ unsafe extern "C" fn fast_call(window: &Window) -> Outcome {
     window.phase.store(phase::AFTER, SeqCst);
     loop {
         handoff(window);
-        let more = window.op_count.load(Relaxed) | window.fd_count.load(Relaxed) | window.full.load(Relaxed);
-        if window.command.load(Relaxed) != command::RESUME || more != 0 {
+        if window.command.load(Relaxed) != command::RESUME || window.full.load(Relaxed) != 0 {
             return Outcome(0, then::TRAP);
         }
-        if copy::results(window) {
+        if settle(window) {
             return Outcome(0, then::RESUME);
         }
-        window.event.store(event::COPY_FAILED, Relaxed);
     }
 }
 

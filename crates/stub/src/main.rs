@@ -234,28 +234,22 @@ fn serve(window: &Window, context: &mut UContext) {
 /// Does what the kernel orders, and hands over, until it orders to return to the guest.
 fn carry_out(window: &Window, context: &mut UContext) {
     loop {
-        let mut fds = [-1i32; FDS];
-        let count = window.fd_count.load(Relaxed) as usize;
-        if count != 0 {
-            receive(&mut fds, count);
-        }
         let command = window.command.load(Relaxed);
-        if !operate(window, &fds) {
+        if command == command::RESUME {
+            if settle(window) {
+                restore(window, context);
+                return;
+            }
+            handoff(window);
+            continue;
+        }
+        let mut fds = [-1i32; FDS];
+        if !operate(window, &mut fds) {
             close_all(&fds);
             handoff(window);
             continue;
         }
         match command {
-            command::RESUME => {
-                close_all(&fds);
-                if !copy::results(window) {
-                    window.event.store(event::COPY_FAILED, Relaxed);
-                    handoff(window);
-                    continue;
-                }
-                restore(window, context);
-                return;
-            }
             command::FORK => fork(window, context, &mut fds),
             command::THREAD => thread(window, context, &fds),
             command::EXIT => leave(&window.turn),
@@ -276,8 +270,23 @@ fn carry_out(window: &Window, context: &mut UContext) {
     }
 }
 
-/// Does the window's operations in order; false after the first that fails.
-fn operate(window: &Window, fds: &[i32; FDS]) -> bool {
+/// Before the guest goes on: operations, then results. False, with the event that says why, where one can't be done.
+fn settle(window: &Window) -> bool {
+    let mut fds = [-1i32; FDS];
+    let done = operate(window, &mut fds);
+    close_all(&fds);
+    if done && !copy::results(window) {
+        window.event.store(event::COPY_FAILED, Relaxed);
+        return false;
+    }
+    done
+}
+
+/// Does the window's operations in order, with the descriptors that come with them; false after the first that fails.
+fn operate(window: &Window, fds: &mut [i32; FDS]) -> bool {
+    if window.fd_count.load(Relaxed) != 0 {
+        receive(fds);
+    }
     let count = (window.op_count.load(Relaxed) as usize).min(abi::OPS);
     for (i, op) in window.ops[..count].iter().enumerate() {
         let [nr, a, b, c, d, e, f] = op.each_ref().map(|word| word.load(Relaxed));

@@ -102,6 +102,7 @@ struct Control {
     fds: [i32; FDS],
 }
 
+const EINTR: i64 = -4;
 const SOL_SOCKET: i32 = 1;
 const SCM_RIGHTS: i32 = 1;
 
@@ -126,12 +127,16 @@ pub fn receive_message(bytes: &mut [u8], fds: &mut [i32; FDS]) -> i64 {
     ret
 }
 
-/// Receives the `count` descriptors that travel with a command.
-pub fn receive(fds: &mut [i32; FDS], count: usize) {
+/// Receives the descriptors that travel with a command.
+pub fn receive(fds: &mut [i32; FDS]) {
     let mut byte = [0];
-    let _ = count;
-    if receive_message(&mut byte, fds) <= 0 {
-        exit_group();
+    loop {
+        match receive_message(&mut byte, fds) {
+            // On the fast way no signal is blocked.
+            EINTR => {}
+            n if n > 0 => return,
+            _ => exit_group(),
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl StubThread {
             if full {
                 window.full.store(1, Relaxed);
             }
-            self.light = !full && self.deferred.is_empty();
+            self.light = !full;
         }
         loop {
             if self.space.is_dead() {
