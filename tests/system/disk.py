@@ -100,7 +100,7 @@ for n in range(400):
         assert buf[:size] == want[at:at + size], (n, at, size)
     if n % 20 == 0: os.fsync(fds[0])
 END
-        python3 /tmp/holes.py; echo fine""", "h.img")
+        python3 -I /tmp/holes.py; echo fine""", "h.img")
     has(out, "fine")
 
 
@@ -179,6 +179,6 @@ def durable():
         fail(f"5 fsyncs of the guest were {count} of the host")
 
 
-cases = {f.__name__: f for f in (read, write, tables, file_systems, mounted, loops, locks, options, durable)}
+cases = {f.__name__: f for f in (read, write, sparse, tables, file_systems, mounted, loops, locks, options, durable)}
 cases[words.pop()]() if words and words[-1] in cases else [case() for case in cases.values()]
 print("PASS")

@@ -275,7 +275,7 @@ while os.waitpid(child, os.WNOHANG)[0] == 0:
             if n < 256 << 10: break
 print('rounds', rounds > 0)
 END
-        python3 /tmp/direct.py; umount /mnt""", "d.img")
+        python3 -I /tmp/direct.py; umount /mnt""", "d.img")
     has(text, "rounds True")
     check("d.img")
 
@@ -327,6 +327,6 @@ END
             fail("what was written through a mapping is not on the disk")
 
 
-{"root": root, "files": files, "maps": maps, "options": options, "memory": memory, "mapped": mapped}[words[0]]()
+{"root": root, "files": files, "maps": maps, "options": options, "direct": direct, "memory": memory, "mapped": mapped}[words[0]]()
 shutil.rmtree(work)
 print("PASS")
