@@ -66,6 +66,44 @@ def write():
         fail("the image is not what was written")
 
 
+def sparse():
+    """Holes read as zeros and take no space; what is written to one is there at once."""
+    rng, size = random.Random(3), 96 << 20
+    image("s.img", size)
+    with open("s.img", "r+b") as f:
+        for _ in range(40):
+            f.seek(rng.randrange(size >> 12) << 12)
+            f.write(rng.randbytes(rng.choice([4096, 65536, 1 << 20])))
+        f.truncate(size)
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    want, blocks = hashlib.sha256(open("s.img", "rb").read()).hexdigest(), os.stat("s.img").st_blocks
+    out = run("for f in '' iflag=direct; do for bs in 4096 1M 7M; do dd if=/dev/ubda bs=$bs $f status=none | sha256sum; done; done", "s.img")
+    if out.count(want) != 6:
+        fail("sparse: " + out)
+    if os.stat("s.img").st_blocks != blocks:
+        fail("reading has filled holes")
+    image("h.img", 64 << 20)
+    out = run("""cat > /tmp/holes.py <<'END'
+import mmap, os, random
+M, r = 1 << 20, random.Random(4)
+fds = [os.open('/dev/ubda', os.O_RDWR | flags) for flags in (0, os.O_DIRECT)]
+buf, want = mmap.mmap(-1, M), bytearray(64 * M)
+for n in range(400):
+    at, size = r.randrange(63 * 256) * 4096, r.choice([4096, 65536, M])
+    fd = r.choice(fds)
+    if n % 2:
+        buf[:size] = want[at:at + size] = r.randbytes(size)
+        assert os.pwritev(fd, [memoryview(buf)[:size]], at) == size
+    else:
+        assert os.preadv(fd, [memoryview(buf)[:size]], at) == size
+        assert buf[:size] == want[at:at + size], (n, at, size)
+    if n % 20 == 0: os.fsync(fds[0])
+END
+        python3 -I /tmp/holes.py; echo fine""", "h.img")
+    has(out, "fine")
+
+
 def tables():
     for label in ("gpt", "dos"):
         image("t.img", 64 << 20)
@@ -141,6 +179,6 @@ def durable():
         fail(f"5 fsyncs of the guest were {count} of the host")
 
 
-cases = {f.__name__: f for f in (read, write, tables, file_systems, mounted, loops, locks, options, durable)}
+cases = {f.__name__: f for f in (read, write, sparse, tables, file_systems, mounted, loops, locks, options, durable)}
 cases[words.pop()]() if words and words[-1] in cases else [case() for case in cases.values()]
 print("PASS")

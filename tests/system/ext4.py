@@ -191,6 +191,95 @@ P
     check("o.img")
 
 
+def direct():
+    """O_DIRECT: holes, ends of files, what isn't whole sectors, memory that isn't there; and reads beside truncation."""
+    image("d.img", "64M")
+    text = guest("""mount /dev/ubda /mnt; cat > /tmp/direct.py <<'END'
+import ctypes, errno, mmap, os, random
+M = 1 << 20
+libc = ctypes.CDLL(None, use_errno=True)
+libc.pread.argtypes = libc.pwrite.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
+libc.pread.restype = libc.pwrite.restype = ctypes.c_ssize_t
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+def fails(code, call, *args):
+    try: call(*args)
+    except OSError as e: assert e.errno == code, e
+    else: assert False
+data = random.Random(1).randbytes(3 * M)
+out, back = mmap.mmap(-1, 4 * M), mmap.mmap(-1, 8 * M)
+out[:3 * M] = data
+d = os.open('/mnt/f', os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+w = os.open('/mnt/f', os.O_RDWR)
+os.ftruncate(d, 8 * M)
+assert os.preadv(d, [back], 0) == 8 * M and back[:] == bytes(8 * M)
+assert os.pwritev(d, [memoryview(out)[:3 * M]], M) == 3 * M
+want = bytearray(bytes(M) + data + bytes(4 * M))
+for fd in d, w:
+    assert os.preadv(fd, [back], 0) == 8 * M and back[:] == want
+assert os.preadv(d, [memoryview(back)[:512], memoryview(back)[4096:4096 + 7 * 512]], M + 512) == 4096
+assert back[:512] == data[512:1024] and back[4096:4096 + 7 * 512] == data[1024:1024 + 7 * 512]
+for at, size in (1, 4096), (512, 100), (M + 100, 512):
+    fails(errno.EINVAL, os.preadv, d, [memoryview(back)[:size]], at)
+    fails(errno.EINVAL, os.pwritev, d, [memoryview(out)[:size]], at)
+# Each way sees what the other has written.
+os.pwrite(w, b'dirty', M + 100)
+want[M + 100:M + 105] = b'dirty'
+assert os.preadv(d, [memoryview(back)[:M]], M) == M and back[:M] == want[M:2 * M]
+out[:M] = bytes([7]) * M
+assert os.pwritev(d, [memoryview(out)[:M]], 2 * M + 512) == M
+want[2 * M + 512:3 * M + 512] = out[:M]
+assert os.preadv(w, [back], 0) == 8 * M and back[:] == want
+# The end of the file, between sectors and grown by a write.
+os.ftruncate(w, 8 * M - 1000)
+assert os.preadv(d, [memoryview(back)[:4 * M]], 5 * M) == 3 * M - 1000
+assert os.preadv(d, [memoryview(back)[:4096]], 8 * M) == 0
+assert os.pwritev(d, [memoryview(out)[:M]], 9 * M) == M and os.fstat(d).st_size == 10 * M
+assert os.preadv(d, [memoryview(back)[:2 * M]], 8 * M) == 2 * M and back[:2 * M] == bytes(M) + out[:M]
+# Memory that ends within the transfer.
+half = mmap.mmap(-1, 2 * M)
+at = ctypes.addressof(ctypes.c_char.from_buffer(half))
+assert libc.munmap(at + M, M) == 0
+n = libc.pread(d, at, 2 * M, M)
+assert 0 < n <= M and n % 512 == 0 and ctypes.string_at(at, n) == want[M:M + n], n
+n = libc.pwrite(d, at, 2 * M, 5 * M)
+assert 0 < n <= M and n % 512 == 0, n
+assert os.preadv(w, [back], M) == 8 * M and back[4 * M:4 * M + n] == want[M:M + n] and back[4 * M + n:5 * M] == bytes(M - n)
+for call in libc.pread, libc.pwrite:
+    assert call(d, at + M, M, 0) == -1 and ctypes.get_errno() == errno.EFAULT
+# What is read while others write and cut is at its place, or nothing.
+SIZE = 4 * M
+page = lambda n: bytes([n % 251 + 1]) * 4096
+whole = b''.join(page(n) for n in range(SIZE // 4096))
+child = os.fork()
+if child == 0:
+    r, out[:SIZE] = random.Random(2), whole
+    t, e = os.open('/mnt/t', os.O_RDWR | os.O_CREAT), os.open('/mnt/t', os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+    for i in range(150):
+        start = r.randrange(SIZE // 4096)
+        stop = r.randrange(start, SIZE // 4096) + 1
+        os.pwritev(r.choice([t, e]), [memoryview(out)[start * 4096:stop * 4096]], start * 4096)
+        if i % 3 == 0: os.ftruncate(t, r.randrange(SIZE // 4096) * 4096)
+        if i % 10 == 0: os.fsync(t); os.posix_fadvise(t, 0, 0, os.POSIX_FADV_DONTNEED)
+    os._exit(0)
+t, e = os.open('/mnt/t', os.O_RDWR | os.O_CREAT), os.open('/mnt/t', os.O_RDWR | os.O_DIRECT)
+rounds = 0
+while os.waitpid(child, os.WNOHANG)[0] == 0:
+    rounds += 1
+    for fd in (t, e) if rounds % 2 else (t,):
+        pos = 0
+        while True:
+            n = os.preadv(fd, [memoryview(back)[:256 << 10]], pos)
+            for i in range(0, n, 4096):
+                assert set(back[i:i + 4096]) <= {0, page((pos + i) // 4096)[0]}, (fd, pos + i)
+            pos += n
+            if n < 256 << 10: break
+print('rounds', rounds > 0)
+END
+        python3 -I /tmp/direct.py; umount /mnt""", "d.img")
+    has(text, "rounds True")
+    check("d.img")
+
+
 def memory():
     image("b.img", "1500M")
     tool("/bin/bash", "-c", "truncate -s 1G big; printf 'write big big' | /sbin/debugfs -w -f - b.img")
@@ -238,6 +327,6 @@ END
             fail("what was written through a mapping is not on the disk")
 
 
-{"root": root, "files": files, "maps": maps, "options": options, "memory": memory, "mapped": mapped}[words[0]]()
+{"root": root, "files": files, "maps": maps, "options": options, "direct": direct, "memory": memory, "mapped": mapped}[words[0]]()
 shutil.rmtree(work)
 print("PASS")

@@ -426,6 +426,7 @@ pub const CASES: &[Case] = &[
     },
     disk("disk-read", &["read"]),
     disk("disk-write", &["write"]),
+    disk("disk-sparse", &["sparse"]),
     disk("disk-tables", &["tables"]),
     disk("disk-file-systems", &["file_systems"]),
     disk("disk-mounted", &["mounted"]),
@@ -437,6 +438,7 @@ pub const CASES: &[Case] = &[
     ext4("ext4-files", &["files"]),
     ext4("ext4-maps", &["maps"]),
     ext4("ext4-options", &["options"]),
+    ext4("ext4-direct", &["direct"]),
     ext4("ext4-memory", &["memory"]),
     ext4("ext4-mapped", &["mapped"]),
 ];

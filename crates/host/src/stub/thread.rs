@@ -21,6 +21,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// How long to sleep at a time for a child that may have died unseen, ns.
 const ORPHAN_NS: u64 = 10_000_000;
+/// How many times as long as usual the stub looks for its turn at most.
+const LONGER: u32 = 20;
 
 /// One guest thread: a host thread in a stub process. Owned by its guest task; dropped, the host thread exits.
 pub struct StubThread {
@@ -192,6 +194,15 @@ impl StubThread {
         }
         self.mapping.read_data(offset, buf);
         true
+    }
+
+    /// The call at hand may take longer than the stub looks for its turn, but not by much: to wake it up then takes about
+    /// as long as a megabyte to copy. So it looks for longer, this once.
+    pub fn look_longer(&self) {
+        if self.spin {
+            let looks = super::window::stub_looks().saturating_mul(LONGER);
+            self.mapping.get().spin.store(looks, Relaxed);
+        }
     }
 
     /// Has `bytes` written to guest memory before the guest goes on, in the same handoff: to each address the next so

@@ -18,6 +18,8 @@ use crate::task::{Task, with_current};
 const LATE_BYTES: usize = 8192;
 const LATE_PIECE: usize = 4096;
 const LATE_PIECES: usize = 8;
+/// To copy as much as this takes about as long as the stub looks for its turn.
+const LARGE: usize = 128 << 10;
 
 /// What is to be written to guest memory before the guest sees it.
 #[derive(Default)]
@@ -50,6 +52,9 @@ impl Mm {
             return buf.len();
         }
         self.land();
+        if buf.len() >= LARGE {
+            look_longer();
+        }
         let mut done = self.space.read(addr, buf);
         // Each round mends one place: two without getting any further are enough (a stack, then a deferred mapping).
         let mut rounds = 0;
@@ -95,6 +100,9 @@ impl Mm {
 
     fn write_now(&self, addr: u64, data: &[u8]) -> usize {
         self.land();
+        if data.len() >= LARGE {
+            look_longer();
+        }
         let mut done = self.space.write(addr, data);
         let mut rounds = 0;
         while done < data.len() && rounds < 2 && self.mend(addr.wrapping_add(done as u64), VmFlags::WRITE) {
@@ -185,6 +193,17 @@ impl Mm {
             fault::Outcome::Unmapped | fault::Outcome::Forbidden => false,
         }
     }
+}
+
+/// The current task's stub will wait for a while.
+fn look_longer() {
+    with_current(|task| {
+        if let Some(user) = task.user.try_lock()
+            && let Some(stub) = user.as_ref()
+        {
+            stub.look_longer();
+        }
+    });
 }
 
 /// Gives the stub what waits for the resume of `task`, which is about to happen.

@@ -181,7 +181,9 @@ impl PageCache {
         let end = self.size();
         let window = ahead.window(pos, want.min(WINDOW_MAX));
         let wanted = (pos / PAGE, pos.saturating_add(want.min(PAGE)).min(end).div_ceil(PAGE));
-        let window_end = pos.saturating_add(window).min(end).div_ceil(PAGE);
+        // A chunk that comes in two parts is copied.
+        let to = if window < CHUNK { PAGE } else { CHUNK };
+        let window_end = pos.saturating_add(window).next_multiple_of(to).min(end).div_ceil(PAGE);
         match self.fill(wanted.0, window_end.max(wanted.1)) {
             Ok(()) => Ok(()),
             // Something further on cannot be read, which nobody asked for yet.
