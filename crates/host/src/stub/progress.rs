@@ -1,8 +1,9 @@
 //! Whether a host thread that has the turn still means to give it back.
 //!
 //! Time alone doesn't tell: on a busy host a thread may wait long for a core, and a host that is itself a virtual machine
-//! may stop for seconds, with a clock that goes on. So this looks, and looks again, at what the host says of the thread. One that computes on when it is told to stop, or that sleeps where nothing that
-//! it may have been told makes it sleep, has been taken over by its guest, and its process is given up.
+//! may stop for seconds, with a clock that goes on. So this looks, and looks again, at what the host says of the thread.
+//! One that computes on when it is told to stop, or that sleeps where nothing that it may have been told makes it sleep, has
+//! been taken over by its guest, and its process is given up.
 
 use super::notify;
 use super::process::Process;
@@ -16,8 +17,9 @@ pub(super) const LOOKS: u32 = 300;
 /// How long it may compute, in clock ticks (10 ms): what takes long is done by the host's kernel.
 const BUSY_TICKS: u64 = 15;
 /// How long it may be busy in the host's kernel, in clock ticks, if it was only told to stop: a guest that keeps its stub
-/// from it by endless calls computes little.
-const CALL_TICKS: u64 = 200;
+/// from it by endless calls computes little. Memory operations that came before may take longer than faults.
+const CALL_TICKS: u64 = 30;
+const OPERATION_TICKS: u64 = 200;
 /// How many looks in a row may find it asleep.
 const ASLEEP: u32 = 2;
 
@@ -33,9 +35,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Of a thread that runs its guest's code, and was told to stop.
-    pub(super) fn of_guest() -> Progress {
-        Progress { most: Some(CALL_TICKS), ..Progress::default() }
+    /// Of a thread that runs its guest's code, perhaps after memory operations, and was told to stop.
+    pub(super) fn of_guest(operations: bool) -> Progress {
+        let most = if operations { OPERATION_TICKS } else { CALL_TICKS };
+        Progress { most: Some(most), ..Progress::default() }
     }
 
     /// Looks once more. An error says why the thread is lost.

@@ -17,6 +17,9 @@ const ARCH_I386: u32 = 0x4000_0003;
 /// System calls by which a program leaves its memory.
 const LAST_CALLS: [libc::c_long; 4] =
     [libc::SYS_exit, libc::SYS_exit_group, libc::SYS_execve, libc::SYS_execveat];
+/// How often `tick` is called while a stub that was told to stop doesn't, ns.
+const TICK_NS: u64 = 10_000_000;
+
 /// si_code of a SIGSYS from seccomp.
 const SYS_SECCOMP: i32 = 1;
 
@@ -157,7 +160,7 @@ impl StubThread {
         let mut look_at = 0;
         loop {
             let deadline = match (&told, wait) {
-                (Some(_), _) => Some(look_at),
+                (Some(_), _) => Some(look_at.min(clock::monotonic() + TICK_NS)),
                 (None, Wait::Forever) => None,
                 (None, Wait::Until(deadline)) => Some(deadline),
                 (None, Wait::Interrupt) => {
@@ -165,7 +168,7 @@ impl StubThread {
                         self.lost("the host has killed its thread");
                         return None;
                     }
-                    told = Some(Progress::of_guest());
+                    told = Some(Progress::of_guest(!self.deferred.is_empty()));
                     look_at = clock::monotonic() + LOOK_NS;
                     continue;
                 }
@@ -174,14 +177,17 @@ impl StubThread {
             match self.mapping.wait(Some(cpu), self.spin, deadline, &|| space.is_dead()) {
                 Woke::Turn => return Some(told.is_some()),
                 Woke::Dead => return None,
-                Woke::Late if let Some(progress) = &mut told => {
+                Woke::Late | Woke::Kicked if told.is_some() && clock::monotonic() < look_at => {
+                    // Others' timers go on, and others' vCPUs may take what is queued here.
+                    tick();
+                }
+                Woke::Late | Woke::Kicked if let Some(progress) = &mut told => {
                     if let Err(why) = progress.look(&self.space.process, self.tid) {
                         self.lost(why);
                         return None;
                     }
                     look_at = clock::monotonic() + LOOK_NS;
                 }
-                Woke::Kicked if told.is_some() => {}
                 Woke::Late | Woke::Kicked => wait = tick(),
             }
         }

@@ -44,6 +44,9 @@ pub fn run_user(task: &Task) -> Event {
             let now = host::clock::monotonic();
             vcpu.timers.run_expired(now);
             if task.has_work() || vcpu::is_stopping() {
+                if queued() && now >= steal_at {
+                    vcpu::call_idle();
+                }
                 return Wait::Interrupt;
             }
             if queued() {
