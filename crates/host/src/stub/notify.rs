@@ -10,15 +10,21 @@ use crate::place;
 use crate::sys::check;
 use abi::errno::*;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{LazyLock, OnceLock};
 
 /// The clones that are ordered and not yet asked for: at most one for each thread. A leaf lock.
 static ORDERS: Mutex<Vec<Order>> = Mutex::new(Vec::new());
 /// The notary's host thread, and the core it is on; -1 and `usize::MAX` for not known.
 static NOTARY: AtomicI32 = AtomicI32::new(-1);
 static NOTARY_CORE: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// How often threads have asked without having been told to clone. A leaf lock.
+static REFUSED: LazyLock<Mutex<HashMap<i32, u32>>> = LazyLock::new(Mutex::default);
+/// Most threads that are kept in mind there.
+const MAX_REFUSED: usize = 1024;
 
 /// The listener and the two places in the stub's text that clone.
 pub(super) struct Listener {
@@ -95,6 +101,20 @@ pub(super) fn is_idle() -> bool {
     stat.is_ok_and(|stat| after_name(&stat).next() == Some("S"))
 }
 
+/// How often this thread has tried to clone of its own accord, as far as it is remembered.
+pub(super) fn refusals(tid: i32) -> u32 {
+    REFUSED.lock().get(&tid).copied().unwrap_or(0)
+}
+
+fn note_refusal(tid: i32) {
+    let mut refused = REFUSED.lock();
+    if refused.len() >= MAX_REFUSED && !refused.contains_key(&tid) {
+        refused.clear();
+    }
+    let count = refused.entry(tid).or_default();
+    *count = count.saturating_add(1);
+}
+
 /// Answers whoever asks, for ever. Returns only if the host does not let it.
 pub(super) fn answer_forever() {
     let Some(listener) = LISTENER.get() else { return };
@@ -124,6 +144,9 @@ fn answer(listener: &Listener) -> bool {
         orders.swap_remove(i);
     }
     drop(orders);
+    if ordered.is_none() {
+        note_refusal(notif.pid as i32);
+    }
     let mut reply = libc::seccomp_notif_resp {
         id: notif.id,
         val: 0,

@@ -2,8 +2,8 @@
 //!
 //! Time alone doesn't tell: on a busy host a thread may wait long for a core, and a host that is itself a virtual machine
 //! may stop for seconds, with a clock that goes on. So this looks, and looks again, at what the host says of the thread.
-//! One that computes on when it is told to stop, or that sleeps where nothing that it may have been told makes it sleep, has
-//! been taken over by its guest, and its process is given up.
+//! One that computes on when it is told to stop, that clones of its own accord, or that sleeps where nothing that it may have
+//! been told makes it sleep, has been taken over by its guest, and its process is given up.
 
 use super::notify;
 use super::process::Process;
@@ -30,6 +30,8 @@ pub(super) struct Progress {
     asleep: u32,
     /// Its ticks when it was first looked at, outside and inside the host's kernel.
     ticks: Option<(u64, u64)>,
+    /// How often it had been refused to clone by then.
+    refusals: u32,
     /// What it may use inside the host's kernel, if that is bounded.
     most: Option<u64>,
 }
@@ -49,10 +51,16 @@ impl Progress {
         self.looks += 1;
         // Who clones sleeps until the notary answers, which may not have got a core yet.
         self.asleep = if asleep && notify::is_idle() { self.asleep + 1 } else { 0 };
-        let before = *self.ticks.get_or_insert((outside, inside));
+        let refusals = notify::refusals(tid);
+        let before = *self.ticks.get_or_insert_with(|| {
+            self.refusals = refusals;
+            (outside, inside)
+        });
         let inside = inside.saturating_sub(before.1);
         if outside.saturating_sub(before.0) >= BUSY_TICKS {
             Err("it computes on")
+        } else if refusals > self.refusals {
+            Err("it clones without having been told to")
         } else if self.most.is_some_and(|most| inside >= most) {
             Err("it makes calls without end")
         } else if self.asleep > ASLEEP {
