@@ -89,7 +89,7 @@ mod tests {
                 told = window;
             }
             let ahead = told.end - (at + PIECE);
-            assert!(ahead >= WINDOW / 2 && ahead <= WINDOW * 2, "{ahead}");
+            assert!((WINDOW / 2..=WINDOW * 2).contains(&ahead), "{ahead}");
         }
     }
 
