@@ -10,6 +10,7 @@ use abi::Result;
 use abi::errno::{EAGAIN, EINTR, EINVAL, EIO, ENODEV, ENOSYS, ENOTTY, EOPNOTSUPP};
 use parking_lot::Mutex;
 
+use super::ahead::Ahead;
 use super::holes::Holes;
 use super::{Blocking, Limits, SECTOR, lock};
 use crate::clock;
@@ -48,6 +49,7 @@ pub struct HostFile {
     no_start_until: AtomicU64,
     /// None if others may fill them.
     holes: Option<Holes>,
+    ahead: Ahead,
 }
 
 /// Writes that follow each other are on their way to the disk after so many bytes, so that a flush finds less to do.
@@ -124,6 +126,7 @@ impl HostFile {
             streak: Mutex::new((0, 0)),
             no_start_until: AtomicU64::new(0),
             holes: (read_only && !is_device).then(Holes::default),
+            ahead: Ahead::default(),
             file,
         })
     }
@@ -397,7 +400,9 @@ impl Blocking for HostFile {
             let outcome = self.read_some(offset + hole as u64, &mut buf[hole..], libc::RWF_NOWAIT);
             // Short: what follows is not in memory, or the file ends.
             if let Some(done) = self.unless_unknown(false, outcome) {
-                return (hole + done).min(buf.len());
+                let done = (hole + done).min(buf.len());
+                self.ahead.read(self.fd(), offset, buf.len() as u64, done < buf.len());
+                return done;
             }
         }
         let len = buf.len();

@@ -5,7 +5,8 @@
 //! calls that wait, and becomes a disk by [`threaded`].
 //!
 //! - `image.rs`: images by what they are; `cow.rs`, `qcow2.rs`: those that are not raw.
-//! - `file.rs`: the host's file as plain calls. `holes.rs`: what needs no reading. `lock.rs`: locks on it against other machines.
+//! - `file.rs`: the host's file as plain calls. `holes.rs`: what needs no reading; `ahead.rs`:
+//!   what will be read. `lock.rs`: locks on it against other machines.
 //! - `order.rs`: a flush begins when all writes before it are done.
 //! - `uring.rs`: many requests in flight by io_uring. `pool.rs`: the same by threads, where the host refuses io_uring.
 //!
@@ -15,6 +16,7 @@
 //!
 //! Locks: an order's, then the ring's or the pool's. Completions are called with none of them held.
 
+mod ahead;
 mod cow;
 mod file;
 mod holes;

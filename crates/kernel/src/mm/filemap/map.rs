@@ -27,11 +27,6 @@ struct MapGuard {
 impl PageCache {
     /// mmap(2). ENFILE, ENOMEM.
     pub fn mmap(self: &Arc<Self>, request: MmapRequest) -> Result<Mapping> {
-        let size = self.size();
-        if size <= WHOLE && size <= reclaim::room() {
-            // What cannot be read is an error only for those who touch it.
-            let _ = self.fill(0, size.div_ceil(PAGE));
-        }
         let writable = request.shared && request.may_write;
         let made = self.map_object(writable);
         let fd = match made {
@@ -43,6 +38,11 @@ impl PageCache {
             made => made?,
         };
         let guard = MapGuard { cache: self.clone(), writable, ahead: ReadAhead::default() };
+        let size = self.size();
+        if size <= WHOLE && size <= reclaim::room() {
+            // Now that it has its place in the object. What cannot be read is an error only for those who touch it.
+            let _ = self.fill(0, size.div_ceil(PAGE));
+        }
         Ok(Mapping::Paged(fd, Arc::new(guard)))
     }
 
