@@ -303,6 +303,22 @@ pub const CASES: &[Case] = &[
         args: &["--hostname", "boxy", "--env", "K=v w"],
         ..sh("hostname-env", "hostname; echo \"$K\"", Exact("boxy\nv w\n"))
     },
+    Case {
+        native: false,
+        needs: &["/usr/bin/python3"],
+        ..sh(
+            "core-pipe",
+            "cat >helper <<'E'\n#!/bin/sh\nexec >>$T/out 2>&1\necho \"args $#: $2 $3 $4\"; id -u; pwd; cat /proc/$(cut -d' ' -f4 /proc/$$/stat)/comm\nif [ \"$1\" = whole ]; then cat >$T/core; head -c 4 $T/core | od -An -c; head -1 /proc/$5/comm; else head -c 1 >/dev/null; fi\necho end\nE\n\
+             sed -i \"s#\\$T#$T#g\" helper; chmod 755 helper $T; chmod 777 .; echo \"|$T/helper whole %s %e two.%u %P\" >/proc/sys/kernel/core_pattern; echo 4 >/proc/sys/kernel/core_pipe_limit\n\
+             cat >die.py <<'E'\nimport os, sys\nheld = b'the words that are held' * 100000\np = os.fork()\nif not p: (os.setuid(65534), os.execl('/bin/sh', 'a b', '-c', 'kill -SEGV $$')) if sys.argv[1] == 'sh' else os.kill(os.getpid(), 6)\ns = os.waitpid(p, 0)[1]\nprint(os.WTERMSIG(s), os.WCOREDUMP(s))\nE\n\
+             ulimit -c 0; /usr/bin/python3 die.py self; cat out; grep -q 'words that are held' core && echo held; rm out core\n\
+             ulimit -c unlimited; echo \"|$T/helper part %s\" >/proc/sys/kernel/core_pattern; /usr/bin/python3 die.py sh; tail -1 out\n\
+             echo '|/no/such' >/proc/sys/kernel/core_pattern; /usr/bin/python3 die.py sh",
+            Has(&[
+                "6 True\nargs 5: 6 python3 two.0\n0\n/\nkthreadd\n 177   E   L   F\npython3\nend\nheld\n11 True\nend\n11 False\n",
+            ]),
+        )
+    },
     sh("loop-200", "for i in $(seq 200); do /bin/true || exit 1; done; echo ok", Exact("ok\n")),
     sh(
         "processes-500",

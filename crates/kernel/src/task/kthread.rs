@@ -59,7 +59,8 @@ pub fn kthread(name: &str, body: impl FnOnce(&KThreadCtx) + Send + 'static) -> R
     Ok(KThread { shared })
 }
 
-fn kthreadd() -> Result<Arc<Process>> {
+/// That process. EAGAIN before there is a first one.
+pub(super) fn kthreadd() -> Result<Arc<Process>> {
     let mut slot = KTHREADD.lock();
     if let Some(process) = &*slot {
         return Ok(process.clone());

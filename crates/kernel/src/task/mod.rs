@@ -10,6 +10,7 @@
 //! - `ptrace/`: tracing. `seccomp/`: filters of system calls. `coredump/`: what a death leaves. `dumpable.rs`: what changes of power forbid.
 //! - `prctl.rs`, `membarrier.rs`, `ids.rs`: the rest of what a task says of itself. `sys.rs`, `syslog.rs`: the system.
 //! - `rseq.rs`: restartable sequences.
+//! - `usermode.rs`: programs that the kernel starts.
 //! - `run.rs`: the loop between guest and kernel. `kthread.rs`: kernel threads.
 //!
 //! Locks: TASKLIST, then PROCESS, SIGHAND, SIGNAL, CRED, TASK. TASK_USER is taken by the task itself alone.
@@ -48,6 +49,7 @@ pub mod sys;
 pub mod syslog;
 mod user;
 pub mod user_count;
+pub mod usermode;
 mod vfork;
 pub mod wait;
 

@@ -2,27 +2,30 @@
 //!
 //! - here: whether there is one, and where it goes. `image.rs`: what is in it.
 //!
+//! It goes to a file, or to the standard input of a program that the kernel starts (`usermode.rs`).
+//!
 //! The thread that takes the signal writes it, before the process ends. Other threads are in it as far as they are not
 //! running at that moment.
 
 mod image;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use abi::Result;
-use abi::errno::{EACCES, EFBIG, EINVAL};
+use abi::errno::{EACCES, EAGAIN, EFBIG, EINVAL, EPIPE};
 use abi::fcntl::OpenFlags;
-use abi::prctl::SUID_DUMP_USER;
+use abi::prctl::{SUID_DUMP_DISABLE, SUID_DUMP_USER};
 use abi::resource::RLIMIT_CORE;
 use abi::signal::SigInfo;
 
-use super::{Task, sys};
-use crate::sync::{SpinLock, rank};
+use super::{Task, sys, usermode};
+use crate::ipc::pipe::{Pipe, create_pipe};
+use crate::sync::{Interruptible, Sleep, SpinLock, rank, wait_until};
 use crate::vfs::attr::set_size;
 use crate::vfs::namei::d_path;
 use crate::vfs::open::filp_open;
-use crate::vfs::{File, FileType, IovSource};
+use crate::vfs::{File, FileType, IovSource, PollEvents};
 
 /// Longest name: `CORENAME_MAX_SIZE`.
 const NAME_MAX: usize = 128;
@@ -30,6 +33,15 @@ const NAME_MAX: usize = 128;
 static PATTERN: SpinLock<Vec<u8>> = SpinLock::new(rank::LEAF, Vec::new());
 /// /proc/sys/kernel/core_uses_pid
 static USES_PID: AtomicBool = AtomicBool::new(false);
+
+/// No signal but a fatal one ends a dump.
+const KILLABLE: Sleep = Sleep { interruptible: Interruptible::Killable, deadline: None };
+
+/// /proc/sys/kernel/core_pipe_limit: how many dumps to programs there may be at a time, each of which then lasts as long as
+/// its program reads. 0: as many as there are, and none waits.
+static PIPE_LIMIT: AtomicU32 = AtomicU32::new(0);
+/// How many there are.
+static PIPES: AtomicU32 = AtomicU32::new(0);
 
 /// /proc/sys/kernel/core_pattern.
 pub fn pattern() -> Vec<u8> {
@@ -52,20 +64,45 @@ pub fn set_uses_pid(on: bool) {
     USES_PID.store(on, Ordering::Relaxed);
 }
 
+/// The most dumps to programs at a time.
+pub fn pipe_limit() -> u32 {
+    PIPE_LIMIT.load(Ordering::Relaxed)
+}
+
+/// Sets it.
+pub fn set_pipe_limit(limit: u32) {
+    PIPE_LIMIT.store(limit, Ordering::Relaxed);
+}
+
 /// Writes a core dump of the current task's process, which the signal `info` ends. Whether there is one.
 pub fn dump(task: &Arc<Task>, info: &SigInfo) -> bool {
     let process = &task.process;
     let limit = process.rlimit(RLIMIT_CORE);
-    // Files of changed power are for root's eyes: they are not written at all.
-    if process.dumpable.load(Ordering::Relaxed) != SUID_DUMP_USER as i32 || limit < abi::mm::PAGE_SIZE {
-        return false;
-    }
+    let dumpable = process.dumpable.load(Ordering::Relaxed);
     let pattern = pattern();
-    if pattern.first() == Some(&b'|') {
-        crate::pr_info!("core_pattern names a program: no core dump of {}", task.tid());
+    if let Some(command) = pattern.strip_prefix(b"|") {
+        // The program is root's. A limit of one byte is how it keeps its own end from starting another.
+        if dumpable == SUID_DUMP_DISABLE as i32 || limit == 1 {
+            return false;
+        }
+        let words = command.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let argv: Vec<_> = words.map(|word| expand(word, task, info, limit).0).collect();
+        return match pipe(task, info, argv) {
+            Ok(()) => true,
+            Err(errno) => {
+                crate::pr_info!("core dump of {} to {}: {errno}", task.tid(), pattern.escape_ascii());
+                false
+            }
+        };
+    }
+    // Files of changed power are for root's eyes: they are not written at all.
+    if dumpable != SUID_DUMP_USER as i32 || limit < abi::mm::PAGE_SIZE {
         return false;
     }
-    let name = expand(&pattern, task, info, limit);
+    let (mut name, has_pid) = expand(&pattern, task, info, limit);
+    if !has_pid && uses_pid() {
+        name.extend(format!(".{}", task.tgid()).into_bytes());
+    }
     match write(task, info, &name, limit) {
         Ok(()) => true,
         Err(errno) => {
@@ -85,11 +122,56 @@ fn write(task: &Arc<Task>, info: &SigInfo, name: &[u8], limit: u64) -> Result<()
         return Err(EACCES);
     }
     set_size(&inode, 0, &file.cred)?;
-    let mut out = Output { file: &file, pos: 0, limit };
+    let mut out = Output { file: &file, pos: 0, limit, holes: true };
     match image::write(task, info, &mut out) {
         // A dump that is cut at the limit is one all the same.
         Err(EFBIG) => Ok(()),
         outcome => outcome,
+    }
+}
+
+/// Starts the program `argv` and gives it the dump.
+fn pipe(task: &Arc<Task>, info: &SigInfo, argv: Vec<Vec<u8>>) -> Result<()> {
+    let limit = pipe_limit();
+    let _one = PipeCount::new();
+    if limit != 0 && PIPES.load(Ordering::SeqCst) > limit {
+        return Err(EAGAIN);
+    }
+    let [reader, writer] = create_pipe(OpenFlags::empty());
+    usermode::start(usermode::Helper { argv, stdin: reader })?;
+    let mut out = Output { file: &writer, pos: 0, limit: u64::MAX, holes: false };
+    match image::write(task, info, &mut out) {
+        // As much as the program wants to read is a dump.
+        Ok(()) | Err(EPIPE) => {}
+        Err(errno) => return Err(errno),
+    }
+    let pipe = Pipe::of(&writer).cloned();
+    // It reads to the end.
+    drop(writer);
+    if limit != 0
+        && let Some(pipe) = pipe
+    {
+        // Until it has seen what it wants of the process: then it closes its end.
+        let _ = wait_until(KILLABLE, |table| {
+            table.register(pipe.write_queue());
+            pipe.no_readers().then_some(())
+        });
+    }
+    Ok(())
+}
+
+struct PipeCount;
+
+impl PipeCount {
+    fn new() -> PipeCount {
+        PIPES.fetch_add(1, Ordering::SeqCst);
+        PipeCount
+    }
+}
+
+impl Drop for PipeCount {
+    fn drop(&mut self) {
+        PIPES.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -98,6 +180,8 @@ struct Output<'a> {
     file: &'a Arc<File>,
     pos: u64,
     limit: u64,
+    /// What isn't written is a hole, and not zeros.
+    holes: bool,
 }
 
 impl Output<'_> {
@@ -106,21 +190,37 @@ impl Output<'_> {
         let room = usize::try_from(self.limit.saturating_sub(self.pos)).unwrap_or(usize::MAX);
         let mut src = IovSource::kernel(&data[..data.len().min(room)]);
         while src.remaining() > 0 {
-            if self.file.ops.write(self.file, &mut src, &mut self.pos)? == 0 {
-                return Err(EINVAL);
+            match self.file.ops.write(self.file, &mut src, &mut self.pos) {
+                Ok(0) => return Err(EINVAL),
+                Ok(_) => {}
+                Err(EAGAIN) => self.wait(PollEvents::OUT)?,
+                Err(errno) => return Err(errno),
             }
         }
         if data.len() > room { Err(EFBIG) } else { Ok(()) }
     }
 
+    /// Until the file shows one of `events`, or an error.
+    fn wait(&self, events: PollEvents) -> Result<()> {
+        let wanted = events | PollEvents::ALWAYS;
+        wait_until(KILLABLE, |table| self.file.ops.poll(self.file, table).intersects(wanted).then_some(()))
+    }
+
     /// Leaves a hole.
-    fn skip(&mut self, bytes: u64) -> Result<()> {
+    fn skip(&mut self, mut bytes: u64) -> Result<()> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        while !self.holes && bytes > 0 {
+            let step = bytes.min(ZEROS.len() as u64);
+            self.put(&ZEROS[..step as usize])?;
+            bytes -= step;
+        }
         self.pos = self.pos.saturating_add(bytes);
         if self.pos > self.limit { Err(EFBIG) } else { Ok(()) }
     }
 }
 
-fn expand(pattern: &[u8], task: &Task, info: &SigInfo, limit: u64) -> Vec<u8> {
+/// A pattern with what its `%` words stand for, and whether the process's number is among that.
+fn expand(pattern: &[u8], task: &Task, info: &SigInfo, limit: u64) -> (Vec<u8>, bool) {
     // A name that is put in must not lead elsewhere.
     let plain = |text: &[u8]| -> Vec<u8> {
         match text {
@@ -163,9 +263,6 @@ fn expand(pattern: &[u8], task: &Task, info: &SigInfo, limit: u64) -> Vec<u8> {
         };
         name.extend(piece);
     }
-    if !has_pid && uses_pid() {
-        name.extend(format!(".{}", task.tgid()).into_bytes());
-    }
     name.truncate(abi::fcntl::PATH_MAX - 1);
-    name
+    (name, has_pid)
 }

@@ -43,7 +43,12 @@ pub(super) fn tree() -> Arc<Tree> {
             (0, 1),
             |on| coredump::set_uses_pid(on != 0),
         ),
-        fixed("core_pipe_limit", 0),
+        number(
+            "core_pipe_limit",
+            || i64::from(coredump::pipe_limit()),
+            (0, i64::from(i32::MAX)),
+            |limit| coredump::set_pipe_limit(limit as u32),
+        ),
         fixed("dmesg_restrict", 0),
         fixed("kptr_restrict", 1),
         fixed("perf_event_paranoid", 2),
