@@ -319,6 +319,25 @@ pub const CASES: &[Case] = &[
             ]),
         )
     },
+    Case {
+        native: false,
+        needs: &["/usr/bin/python3"],
+        ..sh(
+            "clock-set",
+            "cat >t.py <<'E'\nimport ctypes, errno, os, select, struct, threading, time\nlibc = ctypes.CDLL(None, use_errno=True)\n\
+             def timer(flags, first):\n fd = libc.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK); libc.timerfd_settime(fd, flags, struct.pack('qqqq', 0, 0, int(first), int(first % 1 * 1e9)), None); return fd\n\
+             def what(fd):\n try: return int.from_bytes(os.read(fd, 8), 'little')\n except OSError as e: return errno.errorcode[e.errno]\n\
+             def until(at, said):\n began = time.monotonic(); libc.clock_nanosleep(time.CLOCK_REALTIME, 1, struct.pack('qq', int(at), 0), None); said.append(time.monotonic() - began)\n\
+             now, mono = time.time(), time.monotonic()\ntold, plain, far, span = timer(3, now + 9000), timer(1, now + 1800), timer(1, now + 9000), timer(0, 1800)\n\
+             said = []; t = threading.Thread(target=until, args=(now + 600, said)); t.start(); time.sleep(0.2)\n\
+             p = select.poll(); [p.register(fd, select.POLLIN) for fd in (told, plain, far, span)]\n\
+             print(p.poll(0)); time.clock_settime(time.CLOCK_REALTIME, now + 3600); t.join()\n\
+             print(len(p.poll(2000)), what(told), what(plain), what(far), what(span), what(told)); print(said[0] < 60, time.monotonic() - mono < 60, time.time() - now > 3590)\n\
+             time.clock_settime(time.CLOCK_REALTIME, now - 100); print(what(told), what(far)); timer(1, now - 200); print(what(timer(3, now - 200)))\nE\n\
+             /usr/bin/python3 t.py",
+            Exact("[]\n2 ECANCELED 1 EAGAIN EAGAIN EAGAIN\nTrue True True\nECANCELED EAGAIN\n1\n"),
+        )
+    },
     sh("loop-200", "for i in $(seq 200); do /bin/true || exit 1; done; echo ok", Exact("ok\n")),
     sh(
         "processes-500",
