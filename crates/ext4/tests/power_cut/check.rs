@@ -196,8 +196,8 @@ impl Cut<'_> {
 }
 
 impl Cut<'_> {
-    /// Whether a name may be gone, as a directory block on the way to it was torn, and e2fsck has found the file. Empty
-    /// ones it clears.
+    /// Whether a name may be gone, as a directory block on the way to it was torn, and e2fsck has found the file. Those
+    /// without a block it clears: empty ones, and those that are one hole.
     fn lost_and_found(&self, path: &str, node: &Node, found: &BTreeMap<String, Found>) -> bool {
         let entries = |state: &State, dir: &str| {
             state.tree.keys().filter(|path| split(path).0 == dir).cloned().collect::<Vec<_>>()
@@ -211,6 +211,6 @@ impl Cut<'_> {
         let Node::File(file) = node else { return torn };
         let wanted = &self.world.states[self.synced].files[file].content;
         let same = |found: &Found| matches!(found, Found::File { content, .. } if *content == **wanted);
-        torn && (wanted.is_empty() || found.values().any(same))
+        torn && (wanted.iter().all(|byte| *byte == 0) || found.values().any(same))
     }
 }
