@@ -313,3 +313,75 @@ fn operations_that_are_durable_at_once() {
         image.check("durable");
     }
 }
+
+#[test]
+fn fast_commits_that_wait_are_refused_by_name() {
+    const AREA: usize = 256;
+    let image = Image::make("48M", &["-t", "ext4", "-b", "1024", "-O", "fast_commit"]);
+    let fs = image.mount();
+    fs.root().unwrap().mkdir(b"first", &directory(0o755)).unwrap();
+    fs.unmount().unwrap();
+    image.check("never used for a fast commit");
+    let fs = image.mount();
+    fs.root().unwrap().mkdir(b"second", &directory(0o755)).unwrap();
+    fs.sync().unwrap();
+    crash(&image);
+    drop(fs);
+
+    // What Linux would have left after one of the transactions: the head (features, transaction) of a fast commit in the
+    // last blocks of the journal, a name that is unlinked, and the tail.
+    let bytes = std::fs::read(&image.path).unwrap();
+    let blocks = tool("debugfs", &["-R", "blocks <8>", image.name()]);
+    let blocks: Vec<usize> = String::from_utf8_lossy(&blocks.stdout)
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let journal = blocks[0] * 1024;
+    let word = |at: usize| u32::from_be_bytes(bytes[journal + at..journal + at + 4].try_into().unwrap());
+    let (length, sequence) = (word(0x10) as usize, word(0x18));
+    let area = blocks[length - AREA] * 1024;
+    let mut refused = Vec::new();
+    for tid in sequence..sequence + 8 {
+        let mut bytes = bytes.clone();
+        // The feature itself is set by the first mount of Linux's.
+        bytes[journal + 0x2B] |= 0x20;
+        bytes[journal + 0x54..journal + 0x58].copy_from_slice(&(AREA as u32).to_be_bytes());
+        let mut tags = vec![9, 0, 8, 0, 0, 0, 0, 0];
+        tags.extend(tid.to_le_bytes());
+        tags.extend([5, 0, 13, 0, 2, 0, 0, 0, 12, 0, 0, 0]);
+        tags.extend(b"first");
+        tags.extend([8, 0, 8, 0]);
+        tags.extend(tid.to_le_bytes());
+        tags.extend([0; 4]);
+        bytes[area..area + tags.len()].copy_from_slice(&tags);
+        // The superblock's checksum goes with what was changed of it.
+        let checked = word(0x28) & 0x18 != 0;
+        if checked {
+            bytes[journal + 0xFC..journal + 0x100].fill(0);
+            let crc = crc32c(&bytes[journal..journal + 1024]);
+            bytes[journal + 0xFC..journal + 0x100].copy_from_slice(&crc.to_be_bytes());
+        }
+        std::fs::write(&image.path, &bytes).unwrap();
+        let log = Arc::new(Recorder::default());
+        match image.try_mount(&MountOptions::default(), log.clone()) {
+            Ok(fs) => {
+                assert_eq!(list(&fs.root().unwrap()).len(), 3, "{tid}: replayed without them");
+                fs.unmount().unwrap();
+                image.check("stale fast commits");
+            }
+            Err(_) => {
+                let lines = log.0.lock().unwrap().join("\n");
+                assert!(lines.contains("fast commits"), "{lines}");
+                assert!(std::fs::read(&image.path).unwrap() == bytes, "a refused image stays as it is");
+                refused.push(tid);
+            }
+        }
+    }
+    assert_eq!(refused.len(), 1, "{refused:?}: those of the transaction after the last");
+}
+
+fn crc32c(data: &[u8]) -> u32 {
+    data.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 != 0 { 0x82F6_3B78 } else { 0 })
+    })
+}
