@@ -241,7 +241,8 @@ pub fn show(ns: f64) -> String {
     }
 }
 
-fn pin(place: &Place, program: &Path, pinned: bool) -> Command {
+/// `program` as the test user, on the first core alone if `pinned`.
+pub fn pin(place: &Place, program: &Path, pinned: bool) -> Command {
     if !pinned {
         return place.command(program);
     }

@@ -6,6 +6,7 @@
 
 mod bench;
 mod bench_disk;
+mod bench_programs;
 mod check;
 mod compat;
 mod fuzz;
@@ -33,6 +34,7 @@ usage: cargo xtask TASK [OPTIONS]
                                                        figures beside native and UML, as a Markdown table
   bench-disk [--only A,B] [--image DEBIAN] [--files N] [--megs N] [--native-only] [--ruml PATH] [--uml PATH] [--no-uml]
                                                        the same of an ext4 image; as root also of a loop mount
+  bench-programs [--only A,B] [--ruml PATH]            compilers, finders, interpreters, servers: native and in ruml
 ";
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         "system-tests" => system::main(&rest),
         "bench" => bench::main(&rest),
         "bench-disk" => bench_disk::main(&rest),
+        "bench-programs" => bench_programs::main(&rest),
         "" | "-h" | "--help" | "help" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
