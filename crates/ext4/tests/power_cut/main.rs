@@ -82,7 +82,8 @@ impl Checker<'_> {
     /// Mounts an image, compares it, unmounts, and lets e2fsck look at it.
     fn check_replay(&self, cut: &Cut<'_>, data: Vec<u8>) {
         let device = Arc::new(MemoryDevice::new(data));
-        let mounted = Filesystem::mount(device.clone(), &self.kind.options(), Arc::new(Printer)).unwrap();
+        let mounted = Filesystem::mount(device.clone(), &self.kind.options(), Arc::new(Printer));
+        let mounted = mounted.unwrap_or_else(|errno| panic!("{}: no mount: {errno:?}", self.context));
         cut.check_exact(&tree(&mounted, false));
         mounted.unmount().unwrap();
         fs::write(&self.image.path, device.snapshot()).unwrap();
