@@ -39,7 +39,7 @@ pub fn main() -> Result<bool, String> {
     let steps: Vec<Step> = vec![
         ("format", cargo(&["fmt", "--all", "--", "--check"])),
         ("lints", cargo(&["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-        ("unit tests", cargo(&["test", "-q", "--workspace"])),
+        ("unit tests", cargo(&["test", "-q", "--workspace", "--no-fail-fast"])),
         ("build", cargo(&["build", "-q", "--release", "--package", "ruml"])),
         ("compatibility table", Box::new(|| compat::main(true))),
         ("guest tests", Box::new(|| guest::main(&[]))),

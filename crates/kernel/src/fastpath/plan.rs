@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(site.origins, [(0, BASE + 100), (5, BASE + 105)]);
         // Back to the instruction after the syscall.
         let back = i32::from_le_bytes(site.slot[8..12].try_into().unwrap());
-        assert_eq!(SLOT + 12 + back as i64 as u64, BASE + 107);
+        assert_eq!((SLOT + 12).wrapping_add_signed(back.into()), BASE + 107);
     }
 
     #[test]
