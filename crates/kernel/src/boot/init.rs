@@ -246,17 +246,12 @@ fn new_process(parent: Option<&Arc<Task>>, fs: Arc<FsStruct>, comm: &[u8]) -> Re
         ..TaskParts::kernel(tid, process.clone(), fs, comm)
     });
     let mut list = pid::tasklist();
-    task.charge_user();
-    process.threads.lock().push(task.clone());
     if let Some(parent) = parent {
         let (pgrp, session) = (parent.process.pgrp(), parent.process.session());
-        {
-            let mut link = process.link.lock();
-            (link.pgrp, link.session, link.parent_tid) = (pgrp, session, parent.tid());
-        }
-        list.set_parent(&process, &parent.process);
+        let mut link = process.link.lock();
+        (link.pgrp, link.session) = (pgrp, session);
     }
-    list.insert(&task);
+    list.add_process(&task, parent.map(|parent| (&parent.process, parent.tid())));
     Ok(task)
 }
 

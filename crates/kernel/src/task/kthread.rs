@@ -82,14 +82,7 @@ fn new_task(parent: Option<&Arc<Process>>, name: &str) -> Result<Arc<Task>> {
     let process = Process::new(tid, Arc::new(SigHand::new()), rlimit::initial(u64::MAX));
     process.kthread.store(true, Ordering::SeqCst);
     let task = Task::new(TaskParts::kernel(tid, process.clone(), fs, &name.as_bytes()[..name.len().min(15)]));
-    let mut list = pid::tasklist();
-    task.charge_user();
-    process.threads.lock().push(task.clone());
-    if let Some(parent) = parent {
-        process.link.lock().parent_tid = parent.tgid;
-        list.set_parent(&process, parent);
-    }
-    list.insert(&task);
+    pid::tasklist().add_process(&task, parent.map(|parent| (parent, parent.tgid)));
     Ok(task)
 }
 

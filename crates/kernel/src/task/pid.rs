@@ -241,6 +241,18 @@ impl Tasklist {
         parent.link.lock().children.push(child.clone());
         child.publish();
     }
+
+    /// Takes in a process that nobody has forked, with its one thread; the number is that of its parent's thread.
+    pub fn add_process(&mut self, task: &Arc<Task>, parent: Option<(&Arc<Process>, i32)>) {
+        let process = &task.process;
+        task.charge_user();
+        process.threads.lock().push(task.clone());
+        if let Some((parent, tid)) = parent {
+            process.link.lock().parent_tid = tid;
+            self.set_parent(process, parent);
+        }
+        self.insert(task);
+    }
 }
 
 /// Thread by number; ESRCH.

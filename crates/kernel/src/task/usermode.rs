@@ -66,14 +66,7 @@ fn new_task() -> Result<Arc<Task>> {
         files: Some(Arc::new(FilesStruct::default())),
         ..TaskParts::kernel(tid, process.clone(), fs, b"kworker/u")
     });
-    {
-        let mut list = pid::tasklist();
-        task.charge_user();
-        process.threads.lock().push(task.clone());
-        process.link.lock().parent_tid = parent.tgid;
-        list.set_parent(&process, &parent);
-        list.insert(&task);
-    }
+    pid::tasklist().add_process(&task, Some((&parent, parent.tgid)));
     crate::cgroup::born(None, &process);
     Ok(task)
 }
