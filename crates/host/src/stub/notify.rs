@@ -10,10 +10,10 @@ use crate::place;
 use crate::sys::check;
 use abi::errno::*;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{LazyLock, OnceLock};
 
 /// The clones that are ordered and not yet asked for: at most one for each thread. A leaf lock.
 static ORDERS: Mutex<Vec<Order>> = Mutex::new(Vec::new());
@@ -22,7 +22,7 @@ static NOTARY: AtomicI32 = AtomicI32::new(-1);
 static NOTARY_CORE: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// How often threads have asked without having been told to clone. A leaf lock.
-static REFUSED: LazyLock<Mutex<HashMap<i32, u32>>> = LazyLock::new(Mutex::default);
+static REFUSED: Mutex<BTreeMap<i32, u32>> = Mutex::new(BTreeMap::new());
 /// Most threads that are kept in mind there.
 const MAX_REFUSED: usize = 1024;
 

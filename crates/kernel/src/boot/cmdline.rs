@@ -1,8 +1,8 @@
 //! Kernel parameters, bootparam(7): `name=value` words that the kernel knows; the others go to init.
 
-use crate::block::ubd;
 use host::cpu::Spin;
 
+use crate::block::ubd;
 use crate::syscall::CallSet;
 
 /// What a kernel command line says.
