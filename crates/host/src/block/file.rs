@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use abi::Result;
 use abi::errno::{EAGAIN, EINTR, EINVAL, EIO, ENODEV, ENOSYS, ENOTTY, EOPNOTSUPP};
@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 
 use super::ahead::Ahead;
 use super::holes::Holes;
+use super::slow::Slow;
 use super::{Blocking, Limits, SECTOR, lock};
-use crate::clock;
 use crate::sys::check;
 
 /// How a host file is opened.
@@ -41,12 +41,12 @@ pub struct HostFile {
     no_zero_range: AtomicBool,
     /// The host knows no RWF_NOWAIT for reads, or for writes, of this file.
     no_nowait: [AtomicBool; 2],
-    /// Until when reads, or writes, are left to others, because one has kept the caller waiting. Host monotonic ns.
-    slow_until: [AtomicU64; 2],
+    /// Reads, and writes, on the caller's thread.
+    slow: [Slow; 2],
     /// Writes that followed each other and that the host was not yet told to store: from where to where.
     streak: Mutex<(u64, u64)>,
-    /// Until when the host is not told so, because that has kept the caller waiting. Host monotonic ns.
-    no_start_until: AtomicU64,
+    /// To tell it.
+    slow_start: Slow,
     /// None if others may fill them.
     holes: Option<Holes>,
     ahead: Ahead,
@@ -122,9 +122,9 @@ impl HostFile {
             discard: false,
             no_zero_range: AtomicBool::new(false),
             no_nowait: [AtomicBool::new(false), AtomicBool::new(false)],
-            slow_until: [AtomicU64::new(0), AtomicU64::new(0)],
+            slow: Default::default(),
             streak: Mutex::new((0, 0)),
-            no_start_until: AtomicU64::new(0),
+            slow_start: Slow::default(),
             holes: (read_only && !is_device).then(Holes::default),
             ahead: Ahead::default(),
             file,
@@ -227,37 +227,31 @@ impl HostFile {
             }
             (start, end)
         };
-        let started = clock::monotonic();
-        if started < self.no_start_until.load(Relaxed) {
-            return;
-        }
+        let (start, len) = (start as i64, (end - start) as i64);
+        let flags = libc::SYNC_FILE_RANGE_WRITE;
         // SAFETY: the call takes no memory. That it cannot be done changes nothing: a flush does it.
-        unsafe {
-            let (start, len) = (start as i64, (end - start) as i64);
-            libc::sync_file_range(self.file.as_raw_fd(), start, len, libc::SYNC_FILE_RANGE_WRITE);
-        }
-        let ended = clock::monotonic();
-        if ended - started > SLOW_START_NS {
-            self.no_start_until.store(ended + (ended - started) * SLOW_START_PAUSE, Relaxed);
-        }
+        let tell = || unsafe { libc::sync_file_range(self.file.as_raw_fd(), start, len, flags) };
+        self.slow_start
+            .unless(tell, |_, took| if took > SLOW_START_NS { took * SLOW_START_PAUSE } else { 0 });
     }
 
     /// A transfer of `len` bytes on the caller's thread, where the host cannot promise not to wait: the bytes done. What is
     /// in the host's page cache, or goes there, hardly ever waits, and few host file systems know how to promise it: so
     /// it is tried, and left to others for a while after one that has waited for long.
     fn try_now(&self, write: bool, len: usize, transfer: impl FnOnce() -> Result<usize>) -> usize {
-        let (started, slow_until) = (clock::monotonic(), &self.slow_until[usize::from(write)]);
-        if len > NOW_MAX || started < slow_until.load(Relaxed) {
+        if len > NOW_MAX {
             return 0;
         }
-        let waits = own_waits();
-        let done = transfer().unwrap_or(0);
-        let took = clock::monotonic().saturating_sub(started);
-        // Copying alone is about a byte a ns. What takes long for want of a core would do so elsewhere as well.
-        if took > SLOW_NS + len as u64 && own_waits() != waits {
-            slow_until.store(started + took + SLOW_PAUSE_NS, Relaxed);
-        }
-        done
+        let call = || {
+            let waits = own_waits();
+            (transfer().unwrap_or(0), waits)
+        };
+        let done = self.slow[usize::from(write)].unless(call, |(_, waits), took| {
+            // Copying alone is about a byte a ns. What takes long for want of a core would do so elsewhere as well.
+            let slow = took > SLOW_NS + len as u64 && own_waits() != *waits;
+            if slow { SLOW_PAUSE_NS } else { 0 }
+        });
+        done.map_or(0, |(done, _)| done)
     }
 
     /// The outcome of a try with RWF_NOWAIT; None if the host knows no way to ask for that.

@@ -5,8 +5,8 @@
 //! calls that wait, and becomes a disk by [`threaded`].
 //!
 //! - `image.rs`: images by what they are; `cow.rs`, `qcow2.rs`: those that are not raw.
-//! - `file.rs`: the host's file as plain calls. `holes.rs`: what needs no reading; `ahead.rs`:
-//!   what will be read. `lock.rs`: locks on it against other machines.
+//! - `file.rs`: the host's file as plain calls. `holes.rs`: what needs no reading; `ahead.rs`: what will be read; `slow.rs`:
+//!   what keeps its caller waiting. `lock.rs`: locks on it against other machines.
 //! - `order.rs`: a flush begins when all writes before it are done.
 //! - `uring.rs`: many requests in flight by io_uring. `pool.rs`: the same by threads, where the host refuses io_uring.
 //!
@@ -25,12 +25,12 @@ mod lock;
 mod order;
 mod pool;
 mod qcow2;
+mod slow;
 mod uring;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak, mpsc};
 
 use abi::errno::{EINVAL, EIO, EOPNOTSUPP, EROFS};
@@ -41,8 +41,7 @@ pub use file::{HostFile, OpenOptions};
 pub use image::{Format, Image, is_header, open_image};
 pub use lock::lock_file;
 use order::Order;
-
-use crate::clock;
+use slow::Slow;
 
 /// Bytes of a sector: what offsets and lengths of discards and flushes are told in by the guest.
 pub const SECTOR: u64 = 512;
@@ -258,7 +257,8 @@ pub fn threaded<B: Blocking>(disk: Arc<B>) -> Arc<dyn Disk> {
 
 fn queue<B: Blocking>(disk: Arc<B>, start: Box<dyn Fn(Request) + Send + Sync>) -> Arc<dyn Disk> {
     let order = Arc::new(Order::new(start));
-    let disk: Arc<dyn Disk> = Arc::new(Queue { disk, order, slow_until: Default::default() });
+    let disk: Arc<dyn Disk> =
+        Arc::new(Queue { disk, order, slow_reads: Slow::default(), slow_flushes: Slow::default() });
     let mut open = OPEN.lock();
     open.retain(|disk| disk.strong_count() > 0);
     open.push(Arc::downgrade(&disk));
@@ -290,14 +290,17 @@ pub fn flush_all() -> Result<(), String> {
 struct Queue<B> {
     disk: Arc<B>,
     order: Arc<Order>,
-    /// Until when reads, or flushes, are left to others, because one has kept the caller waiting. Host monotonic ns.
-    slow_until: [AtomicU64; 2],
+    /// Reads, and flushes, on the caller's thread.
+    slow_reads: Slow,
+    slow_flushes: Slow,
 }
 
 /// A read, or a flush, of more ns than this keeps the caller waiting for too long.
-const SLOW_NS: [u64; 2] = [5_000_000, 2_000_000];
+const SLOW_READ_NS: u64 = 5_000_000;
+const SLOW_FLUSH_NS: u64 = 2_000_000;
 /// They are then left to others for so many times what that one took.
-const SLOW_PAUSE: [u64; 2] = [4, 10];
+const SLOW_READ_PAUSE: u64 = 4;
+const SLOW_FLUSH_PAUSE: u64 = 10;
 /// Most bytes of a read that the caller waits for.
 const HERE_MAX: usize = 1 << 20;
 
@@ -319,20 +322,6 @@ impl<B: Blocking> Queue<B> {
             return Err(EOPNOTSUPP);
         }
         Ok(())
-    }
-
-    /// A call on the caller's thread, unless such calls were slow; 0 for reads, 1 for flushes.
-    fn here(&self, what: usize, call: impl FnOnce() -> Result<()>) -> Option<Result<()>> {
-        let (started, slow_until) = (clock::monotonic(), &self.slow_until[what]);
-        if !self.disk.is_plain() || started < slow_until.load(Relaxed) {
-            return None;
-        }
-        let outcome = call();
-        let ended = clock::monotonic();
-        if ended - started > SLOW_NS[what] {
-            slow_until.store(ended + (ended - started) * SLOW_PAUSE[what], Relaxed);
-        }
-        Some(outcome)
     }
 
     fn fits(&self, offset: u64, len: usize) -> bool {
@@ -372,16 +361,22 @@ impl<B: Blocking> Disk for Queue<B> {
     }
 
     fn read_here(&self, offset: u64, buf: &mut [u8]) -> Option<Result<()>> {
-        if buf.len() > HERE_MAX || !self.fits(offset, buf.len()) {
+        if !self.disk.is_plain() || buf.len() > HERE_MAX || !self.fits(offset, buf.len()) {
             return None;
         }
-        self.here(0, || self.disk.read(offset, buf))
+        self.slow_reads.unless(
+            || self.disk.read(offset, buf),
+            |_, took| if took > SLOW_READ_NS { took * SLOW_READ_PAUSE } else { 0 },
+        )
     }
 
     fn flush_now(&self) -> Option<Result<()>> {
-        if self.order.has_writes_under_way() {
+        if !self.disk.is_plain() || self.order.has_writes_under_way() {
             return None;
         }
-        self.here(1, || self.disk.flush())
+        self.slow_flushes.unless(
+            || self.disk.flush(),
+            |_, took| if took > SLOW_FLUSH_NS { took * SLOW_FLUSH_PAUSE } else { 0 },
+        )
     }
 }

@@ -14,7 +14,7 @@ struct Image(PathBuf);
 impl Image {
     fn new(len: u64) -> Image {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("ruml-disk-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let name = format!("ruml-disk-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::File::create(&path).unwrap().set_len(len).unwrap();
         Image(path)
