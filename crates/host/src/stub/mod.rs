@@ -2,8 +2,9 @@
 //!
 //! [`StubThread`] runs a guest thread and reports its [`Event`]s; [`AddressSpace`] is the process it lives in; [`MemOp`]s
 //! change that process's memory. Inside: `window` is what both sides talk through, `filter` what a stub may call,
-//! `notify` who may clone, `process` who is alive, `progress` who has stopped answering, `zygote` where the first stub comes from, `used` and `revive` how stubs and
-//! host threads serve again, `undertaker` when processes end.
+//! `notify` who may clone, `process` who is alive, `progress` who has stopped answering, `pace` who calls often, `fast`
+//! calls without a signal, `zygote` where the first stub comes from, `used` and `revive` how stubs and host threads serve
+//! again, `undertaker` when processes end.
 //!
 //! Locks: the registry of processes before a process's own locks; all are held for microseconds, and none by a caller.
 
@@ -11,10 +12,12 @@
 #[expect(dead_code, reason = "the stub uses the rest")]
 pub(crate) mod abi;
 mod count;
+mod fast;
 mod filter;
 mod fp;
 mod notify;
 mod op;
+mod pace;
 mod process;
 mod progress;
 mod regs;

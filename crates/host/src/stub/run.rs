@@ -96,29 +96,6 @@ impl StubThread {
         }
     }
 
-    /// A system call that came the fast way.
-    fn fast(&mut self) -> Event {
-        let window = self.mapping.get();
-        self.regs.load(window);
-        self.regs.orig_rax = self.regs.rax;
-        self.light = true;
-        self.bases = (self.regs.fs_base, self.regs.gs_base);
-        self.argument = argument(window);
-        self.count_answers();
-        count::fast();
-        Event::Syscall { abi: SyscallAbi::X86_64 }
-    }
-
-    /// Counts what the stub has answered since the last look, as far as that makes sense.
-    #[inline]
-    fn count_answers(&mut self) {
-        let now = self.mapping.get().answered.load(Relaxed);
-        if now != self.answered {
-            count::answered(now.wrapping_sub(self.answered).min(u64::from(u32::MAX)));
-            self.answered = now;
-        }
-    }
-
     /// The event that the window's signal stands for.
     fn signal(&mut self) -> Event {
         let window = self.mapping.get();
@@ -216,7 +193,7 @@ fn usage(window: &Window) -> Usage {
 }
 
 /// The guest memory that came with a system call, if what the window says of it makes sense.
-fn argument(window: &Window) -> (u64, usize) {
+pub(super) fn argument(window: &Window) -> (u64, usize) {
     let len = window.arg_len.load(Relaxed);
     if len == 0 {
         return (0, 0);

@@ -4,13 +4,13 @@ use super::TASK_SIZE;
 use super::abi::*;
 use super::notify::{Order, Ordered};
 use super::op::{Descriptors, MemOp};
+use super::pace::Pace;
 use super::process::{self, PROCESS_VM};
 use super::progress::{LOOK_NS, LOOKS, answered};
 use super::regs::Regs;
 use super::space::{AddressSpace, Parked, ThreadEnd, Usage};
 use super::undertaker;
 use super::window::{Mapping, Woke};
-use crate::answers::Record;
 use crate::{clock, random, sys};
 use abi::errno::*;
 use abi::{Errno, Result};
@@ -62,31 +62,6 @@ pub struct StubThread {
     pub(super) pace: Pace,
 }
 
-/// How long a guest thread computes between its calls, as a mean that follows it.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Pace {
-    ns: u64,
-    slow: bool,
-}
-
-/// A thread that computes longer than this need not be waited for on another core, ns; and one that calls more often than
-/// that should be.
-const SLOW_NS: u64 = 100_000;
-const FAST_NS: u64 = 30_000;
-/// A single stretch counts no more than this, ns: two in a row make a thread slow, one does not.
-const STRETCH_NS: u64 = 600_000;
-
-impl Pace {
-    fn note(&mut self, ns: u64) {
-        self.ns = self.ns - self.ns / 8 + ns.min(STRETCH_NS) / 8;
-        self.slow = self.ns > if self.slow { FAST_NS } else { SLOW_NS };
-    }
-
-    pub(super) fn slow(self) -> bool {
-        self.slow
-    }
-}
-
 /// Why an order was not carried out.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -124,37 +99,9 @@ impl StubThread {
         self.pace.note(ns);
     }
 
-    /// Whether its last system call came without a signal.
-    #[inline]
-    pub fn came_fast(&self) -> bool {
-        self.light
-    }
-
     /// The address space it runs in.
     pub fn address_space(&self) -> &Arc<AddressSpace> {
         &self.space
-    }
-
-    /// Has the stub answer for itself from `record`; true if that is still to be filled in.
-    #[inline]
-    pub fn answer_from(&mut self, record: &Record) -> bool {
-        let new = self.record != record.index() || !record.is_set();
-        if new {
-            self.record = record.index();
-            self.mapping.get().answers.store(self.record, Relaxed);
-        }
-        new
-    }
-
-    /// Sees to it that there is a signal frame. ESRCH.
-    pub(super) fn framed(&mut self) -> Result<()> {
-        if self.light {
-            let window = self.mapping.get();
-            window.op_count.store(0, Relaxed);
-            window.fd_count.store(0, Relaxed);
-            self.order(command::BATCH, 0).map_err(errno_of)?;
-        }
-        Ok(())
     }
 
     /// Queues an operation that is done, in order, before the guest runs again, in the same handoff.
