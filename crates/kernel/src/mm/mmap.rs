@@ -11,7 +11,7 @@ use abi::resource::{RLIMIT_DATA, RLIMIT_MEMLOCK};
 use host::object::Object;
 use host::stub::{MapSource, MemOp, TASK_SIZE};
 
-use super::vma::{Backing, MappedFile, SharedAnon, VmFlags, Vma};
+use super::vma::{Backing, SharedAnon, VmFlags, Vma};
 use super::{Changes, MAX_MAP_COUNT, MMAP_MIN_ADDR, MmInner, overcommit};
 use crate::fastpath;
 use crate::task::current;
@@ -165,25 +165,19 @@ fn map_file(r: &Request, file: Arc<File>, flags: &mut VmFlags) -> Result<(Backin
     Ok(match file.ops.mmap(&file, request)? {
         Mapping::Object(fd) => {
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
-            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: None, patched: None })), source)
+            (Backing::file(file, Some(fd), None), source)
         }
         Mapping::Paged(fd, pager) => {
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
-            (
-                Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: Some(pager), patched: None })),
-                source,
-            )
+            (Backing::file(file, Some(fd), Some(pager)), source)
         }
         Mapping::ReadOnly(fd) => {
             flags.remove(VmFlags::MAYWRITE | VmFlags::SHARED);
             let source = MapSource::Object { fd: fd.clone(), offset: r.offset };
-            (Backing::File(Arc::new(MappedFile { file, fd: Some(fd), pager: None, patched: None })), source)
+            (Backing::file(file, Some(fd), None), source)
         }
         Mapping::Anonymous if shared => shared_anon(r.len)?,
-        Mapping::Anonymous => (
-            Backing::File(Arc::new(MappedFile { file, fd: None, pager: None, patched: None })),
-            MapSource::Anonymous,
-        ),
+        Mapping::Anonymous => (Backing::file(file, None, None), MapSource::Anonymous),
     })
 }
 

@@ -44,6 +44,13 @@ impl MmInner {
 }
 
 impl Mm {
+    /// [`Mm::read`] without what a patched copy has changed.
+    pub fn read_unpatched(&self, addr: u64, buf: &mut [u8]) -> usize {
+        let got = self.read(addr, buf);
+        self.hide_patches(addr, &mut buf[..got]);
+        got
+    }
+
     /// Puts back what a patched copy has changed, in bytes that were read from `addr` on.
     pub fn hide_patches(&self, addr: u64, buf: &mut [u8]) {
         let end = addr.saturating_add(buf.len() as u64);
@@ -67,13 +74,9 @@ impl Mm {
         }
         self.change(|inner, changes| {
             changes.unpatch(inner, (addr, end), false);
-            let whole = inner.vmas.overlapping(addr, end).fold(None, |whole, vma| match whole {
-                None => Some((vma.start, vma.end)),
-                Some((start, _)) => Some((start, vma.end)),
-            });
-            if let Some(range) = whole {
-                changes.edit(inner, range, |vma| vma.flags |= VmFlags::WRITTEN, []);
-            }
+            let start = inner.vmas.overlapping(addr, end).next().map_or(addr, |vma| vma.start);
+            let end = inner.vmas.overlapping(addr, end).last().map_or(end, |vma| vma.end);
+            changes.edit(inner, (start, end), |vma| vma.flags |= VmFlags::WRITTEN, []);
             Ok(())
         })
     }

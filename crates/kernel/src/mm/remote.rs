@@ -72,8 +72,7 @@ fn transfer((from, source): (&Mm, Ranges), (to, dest): (&Mm, Ranges)) -> Result<
     let mut done = 0;
     while let (Some((src, a)), Some((dst, b))) = (source.piece(), dest.piece()) {
         let want = a.min(b).min(CHUNK);
-        let got = from.read(src, &mut buffer[..want]);
-        from.hide_patches(src, &mut buffer[..got]);
+        let got = from.read_unpatched(src, &mut buffer[..want]);
         let put = to.write(dst, &buffer[..got]);
         done += put;
         if put < want {

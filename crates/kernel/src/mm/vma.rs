@@ -130,6 +130,11 @@ pub enum Backing {
 }
 
 impl Backing {
+    /// A file, mapped from the object `fd` if it has one.
+    pub fn file(file: Arc<File>, fd: Option<Arc<OwnedFd>>, pager: Option<Arc<dyn Pager>>) -> Backing {
+        Backing::File(Arc::new(MappedFile { file, fd, pager, patched: None }))
+    }
+
     fn same(&self, other: &Backing) -> bool {
         match (self, other) {
             (Backing::Anonymous, Backing::Anonymous) => true,

@@ -163,8 +163,7 @@ fn memory(mm: &Mm, start: u64, len: u64, out: &mut Output<'_>) -> Result<()> {
     while done < len {
         crate::sched::cond_resched()?;
         let want = usize::try_from(len - done).unwrap_or(CHUNK).min(CHUNK);
-        let got = mm.read(start + done, &mut buf[..want]);
-        mm.hide_patches(start + done, &mut buf[..got]);
+        let got = mm.read_unpatched(start + done, &mut buf[..want]);
         // What cannot be read, or was never written, is a hole.
         let step = if got == 0 { (PAGE_SIZE as usize).min(want) } else { got };
         let last = done + step as u64 >= len;

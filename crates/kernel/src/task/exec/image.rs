@@ -10,7 +10,7 @@ use abi::resource::RLIMIT_STACK;
 use host::stub::{MapSource, MemOp, TASK_SIZE};
 
 use crate::fastpath;
-use crate::mm::vma::{MappedFile, STACK_GUARD_GAP};
+use crate::mm::vma::STACK_GUARD_GAP;
 use crate::mm::{Backing, ExeFile, MmInner, VmFlags, Vma};
 use crate::task::current;
 use crate::task::elf::{self, Program, Segment};
@@ -212,8 +212,7 @@ impl Image {
             }
             _ => return Err(EACCES),
         };
-        let mapped = MappedFile { file: file.clone(), fd: Some(fd.clone()), pager, patched: None };
-        let backing = Backing::File(Arc::new(mapped));
+        let backing = Backing::file(file.clone(), Some(fd.clone()), pager);
         let text = prot & (PROT_WRITE | PROT_EXEC) == PROT_EXEC;
         let copy = if text { fastpath::of_file(file, offset, len) } else { None };
         self.map(start, end, VmFlags::from_prot(prot), backing, offset, MapSource::Object { fd, offset });

@@ -67,8 +67,7 @@ impl FileOps for Mem {
         let mut done = 0;
         while dest.remaining() > 0 {
             let want = dest.remaining().min(CHUNK);
-            let mut got = mm.read(*pos, &mut buf[..want]);
-            mm.hide_patches(*pos, &mut buf[..got]);
+            let mut got = mm.read_unpatched(*pos, &mut buf[..want]);
             if got == 0 {
                 got = self.read_by_tracee(*pos, &mut buf[..want]);
             }
